@@ -1,0 +1,112 @@
+"""Database migrations for Flask applications on SQLAlchemy and Alembic.
+
+::
+
+    from flask_dbmigrate import Migrate
+
+    migrate = Migrate(app, db)
+
+Importing this package imports neither Alembic nor SQLAlchemy: a web worker that never
+migrates pays nothing. They are loaded when one of the names below is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+import typing as t
+
+from . import commands as _commands
+from .errors import AmbiguousRevisionError as AmbiguousRevisionError
+from .errors import CheckFailedError as CheckFailedError
+from .errors import ConfigurationError as ConfigurationError
+from .errors import DatabaseAccessError as DatabaseAccessError
+from .errors import DatabaseUnavailableError as DatabaseUnavailableError
+from .errors import DBMigrateError as DBMigrateError
+from .errors import DriftError as DriftError
+from .errors import MigrationDirectoryError as MigrationDirectoryError
+from .errors import MigrationError as MigrationError
+from .errors import MultipleHeadsError as MultipleHeadsError
+from .errors import NoDatabaseError as NoDatabaseError
+from .errors import NotRegisteredError as NotRegisteredError
+from .errors import PendingRevisionsError as PendingRevisionsError
+from .errors import RevisionError as RevisionError
+from .errors import RevisionNotFoundError as RevisionNotFoundError
+from .errors import ScriptError as ScriptError
+from .errors import UnknownDatabaseRevisionError as UnknownDatabaseRevisionError
+from .extension import Migrate as Migrate
+
+if t.TYPE_CHECKING:
+    from alembic import command as command
+    from alembic.config import Config as AlembicConfig
+    from alembic.util import CommandError as CommandError
+
+    from .autogenerate.drift import Difference as Difference
+    from .commands import branches as branches
+    from .commands import check as check
+    from .commands import current as current
+    from .commands import downgrade as downgrade
+    from .commands import edit as edit
+    from .commands import ensure_version as ensure_version
+    from .commands import heads as heads
+    from .commands import history as history
+    from .commands import init as init
+    from .commands import list_templates as list_templates
+    from .commands import merge as merge
+    from .commands import migrate as migrate
+    from .commands import revision as revision
+    from .commands import show as show
+    from .commands import stamp as stamp
+    from .commands import upgrade as upgrade
+    from .commands.authoring import EditedRevisions as EditedRevisions
+    from .commands.authoring import NewRevisions as NewRevisions
+    from .commands.browsing import Revisions as Revisions
+    from .commands.checking import CheckResult as CheckResult
+    from .commands.checking import CurrentResult as CurrentResult
+    from .commands.running import MigrationResult as MigrationResult
+    from .commands.setup import NewDirectory as NewDirectory
+    from .commands.setup import Templates as Templates
+    from .compat import alembic_version as alembic_version
+    from .compat import catch_errors as catch_errors
+    from .compat import Config as Config
+    from .compat import log as log
+    from .runtime.result import DatabaseResult as DatabaseResult
+    from .runtime.result import Listener as Listener
+    from .runtime.result import StepResult as StepResult
+    from .script.revisions import Revision as Revision
+
+_homes = {
+    "AlembicConfig": "alembic.config",
+    "command": "alembic",
+    "CommandError": "alembic.util",
+    "Difference": ".autogenerate.drift",
+    "EditedRevisions": ".commands.authoring",
+    "NewRevisions": ".commands.authoring",
+    "Revisions": ".commands.browsing",
+    "CheckResult": ".commands.checking",
+    "CurrentResult": ".commands.checking",
+    "MigrationResult": ".commands.running",
+    "NewDirectory": ".commands.setup",
+    "Templates": ".commands.setup",
+    "alembic_version": ".compat",
+    "catch_errors": ".compat",
+    "Config": ".compat",
+    "log": ".compat",
+    "DatabaseResult": ".runtime.result",
+    "Listener": ".runtime.result",
+    "StepResult": ".runtime.result",
+    "Revision": ".script.revisions",
+    **{name: ".commands" for names in _commands.FAMILIES.values() for name in names},
+}
+
+_other_names = {"AlembicConfig": "Config"}
+
+
+def __getattr__(name: str) -> t.Any:
+    if name not in _homes:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(_homes[name], __name__)
+    return getattr(home, _other_names.get(name, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_homes})

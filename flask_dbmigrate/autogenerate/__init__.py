@@ -1,0 +1,1 @@
+"""Compares the models with the databases."""

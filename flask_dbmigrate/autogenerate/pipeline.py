@@ -1,0 +1,84 @@
+"""Compares models and databases; ``migrate`` and ``check`` do it exactly the same way."""
+
+from __future__ import annotations
+
+import typing as t
+
+from alembic.autogenerate import RevisionContext
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from .. import _alembic
+from ..errors import PendingRevisionsError
+from ..runtime.environment import Visit
+from ..runtime.runner import run_environment
+from ..state import MigrateState
+
+
+def compare(
+    state: MigrateState,
+    config: Config,
+    directory: ScriptDirectory,
+    arguments: dict[str, t.Any] | None = None,
+) -> RevisionContext:
+    """Compare the models with each database.
+
+    Nothing is written to a database, not even the version table.
+
+    :param arguments: What the new revision is to be: those of Alembic's ``revision`` command.
+    :returns: Alembic's revision context; the differences are in its ``generated_revisions``.
+    :raises PendingRevisionsError: if a database is not at the head.
+    """
+    revision = RevisionContext(config, directory, {**new_revision(), **(arguments or {})})
+
+    def find_differences(visit: Visit) -> tuple[()]:
+        require_up_to_date(visit)
+        revision.run_autogenerate(visit.before, visit.context)
+        return ()
+
+    run_environment(
+        state,
+        config,
+        directory,
+        find_differences,
+        dont_mutate=True,
+        template_args=revision.template_args,
+        revision_context=revision,
+    )
+    return revision
+
+
+def new_revision() -> dict[str, t.Any]:
+    """The arguments of Alembic's ``revision`` command, with their defaults."""
+    return {
+        "message": None,
+        "autogenerate": True,
+        "sql": False,
+        "head": "head",
+        "splice": False,
+        "branch_label": None,
+        "version_path": None,
+        "rev_id": None,
+        "depends_on": None,
+    }
+
+
+def require_up_to_date(visit: Visit) -> None:
+    """Check that a database is at the head.
+
+    :raises PendingRevisionsError: if it is not.
+    """
+    directory = visit.directory
+    if set(directory.get_revisions(visit.before)) == set(directory.get_revisions("heads")):
+        return
+    steps = _alembic.upgrade_steps(directory, "heads", visit.before)
+    scripts = (_alembic.script_of(step) for step in steps)
+    pending = tuple(script.revision for script in scripts if script is not None)
+    listed = ", ".join(f"'{revision}'" for revision in pending)
+    count = "1 revision is" if len(pending) == 1 else f"{len(pending)} revisions are"
+    raise PendingRevisionsError(
+        f"Database '{visit.key}' is not up to date: {count} pending ({listed}).",
+        hint="Run 'flask db upgrade' first.",
+        database=visit.key,
+        pending=pending,
+    )

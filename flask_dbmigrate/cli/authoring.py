@@ -1,0 +1,87 @@
+"""``flask db revision``, ``migrate``, ``merge`` and ``edit``."""
+
+from __future__ import annotations
+
+import typing as t
+
+import click
+
+from .console import command
+from .console import note
+from .console import show
+from .options import branch_label_option
+from .options import depends_on_option
+from .options import head_option
+from .options import json_option
+from .options import message_option
+from .options import rev_id_option
+from .options import splice_option
+from .options import sql_option
+from .options import version_path_option
+from .. import commands
+
+
+def _new_revision(function: t.Callable[..., None]) -> t.Callable[..., None]:
+    """Add the options that ``revision`` and ``migrate`` share."""
+    for option in (
+        json_option,
+        depends_on_option,
+        rev_id_option,
+        version_path_option,
+        branch_label_option,
+        splice_option,
+        head_option,
+        sql_option,
+        message_option,
+    ):
+        function = option(function)
+    return function
+
+
+def _report(result: t.Any, *, as_json: bool) -> None:
+    if result.revisions or as_json:
+        show(result, as_json=as_json)
+    else:
+        note(result)
+
+
+@command("revision")
+@_new_revision
+@click.option(
+    "--autogenerate", is_flag=True, help="Fill it with the differences of models and database."
+)
+def revision(*, as_json: bool, **parameters: t.Any) -> None:
+    """Create a new revision file."""
+    _report(commands.revision(**parameters), as_json=as_json)
+
+
+@command("migrate")
+@_new_revision
+def migrate(*, as_json: bool, **parameters: t.Any) -> None:
+    """Autogenerate a new revision file.
+
+    The same as 'revision --autogenerate'.
+    """
+    _report(commands.migrate(**parameters), as_json=as_json)
+
+
+@command("merge")
+@click.argument("revisions", nargs=-1)
+@message_option
+@branch_label_option
+@rev_id_option
+@splice_option
+@json_option
+def merge(*, as_json: bool, **parameters: t.Any) -> None:
+    """Join revisions in a new revision file.
+
+    REVISIONS are by default all heads.
+    """
+    _report(commands.merge(**parameters), as_json=as_json)
+
+
+@command("edit")
+@click.argument("revision", default="head")
+def edit(**parameters: t.Any) -> None:
+    """Edit a revision file in $EDITOR."""
+    commands.edit(**parameters)

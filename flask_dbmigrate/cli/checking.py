@@ -1,0 +1,40 @@
+"""``flask db current`` and ``check``."""
+
+from __future__ import annotations
+
+import typing as t
+
+import click
+
+from .console import command
+from .console import show
+from .options import json_option
+from .options import verbose_option
+from .. import commands
+from ..errors import DriftError
+
+
+@command("current")
+@verbose_option
+@click.option("--check-heads", is_flag=True, help="Exit with 3 unless it is the head.")
+@json_option
+def current(*, as_json: bool, **parameters: t.Any) -> None:
+    """Show the current revision of each database."""
+    show(commands.current(**parameters), as_json=as_json)
+
+
+@command("check")
+@json_option
+def check(*, as_json: bool, **parameters: t.Any) -> None:
+    """Check for changes that need a migration.
+
+    Exits with 3 if the models and a database differ, or if revisions are pending.
+    """
+    try:
+        show(commands.check(**parameters), as_json=as_json)
+    except DriftError as error:
+        if as_json:
+            show({"differences": error.differences}, as_json=True)
+        else:
+            show("\n".join(map(str, error.differences)))
+        raise

@@ -1,0 +1,188 @@
+"""How commands speak: data on stdout, everything else on stderr, errors in two lines."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+import dataclasses
+import functools
+import json
+import logging
+import re
+import sys
+import traceback
+import typing as t
+
+import click
+from flask import current_app
+from flask import g
+from flask.cli import with_appcontext
+
+from .options import directory_option
+from .options import traceback_option
+from .options import x_arg_option
+from ..errors import DBMigrateError
+from ..state import on_command_line
+
+if t.TYPE_CHECKING:
+    from ..runtime.result import StepResult
+
+
+class Error(click.ClickException):
+    """One of our errors, as the command line shows it."""
+
+    def __init__(self, error: DBMigrateError, group: str, *, show_traceback: bool) -> None:
+        super().__init__(error.message)
+        self.exit_code = error.exit_code  # type: ignore[misc]
+        self.hint = error.hint.replace("'flask db ", f"'flask {group} ")
+        self.traceback = "".join(traceback.format_exception(error)) if show_traceback else ""
+
+    def show(self, file: t.IO[t.Any] | None = None) -> None:
+        if self.traceback:
+            click.echo(self.traceback, err=True)
+        click.secho("Error: ", fg="red", nl=False, err=True)
+        click.echo(self.message, err=True)
+        if self.hint:
+            click.echo(self.hint, err=True)
+
+
+class Command(click.Command):
+    """A command of the group: it finds its settings and turns our errors into exit codes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let ``flask db downgrade -1`` name a revision; Click takes it for an option."""
+        relative = [arg for arg in args if re.fullmatch(r"-\d+", arg)]
+        if relative and "--" not in args:
+            args = [arg for arg in args if arg not in relative] + ["--", *relative]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> t.Any:
+        """Run the command."""
+        group = ctx.parent.info_name if ctx.parent and ctx.parent.info_name else "db"
+        flagged = ctx.parent is not None and ctx.parent.params.get("traceback")
+        show_traceback = bool(ctx.params.pop("traceback", False) or flagged)
+        try:
+            with _on_command_line():
+                return super().invoke(ctx)
+        except DBMigrateError as error:
+            debug = bool(current_app and current_app.debug)
+            raise Error(error, group, show_traceback=show_traceback or debug) from error
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(130)
+
+
+def command(name: str) -> t.Callable[[t.Callable[..., None]], click.Command]:
+    """Make a function a command of the group, with the options that every command has.
+
+    The function is given ``directory`` and ``command`` for the Python API, which finds what
+    ``-x`` says in ``g``: first the group's, then the command's own.
+    """
+
+    def decorate(function: t.Callable[..., None]) -> click.Command:
+        @directory_option
+        @x_arg_option
+        @traceback_option
+        @with_appcontext
+        @functools.wraps(function)
+        def callback(directory: str | None, x_arg: tuple[str, ...], **parameters: t.Any) -> None:
+            g.directory = directory or getattr(g, "directory", None)
+            g.x_arg = (*getattr(g, "x_arg", ()), *x_arg)
+            function(directory=g.directory, command=_registered_name(), **parameters)
+
+        return click.command(name, cls=Command)(callback)
+
+    return decorate
+
+
+def _registered_name() -> str | None:
+    """Tell by which of the application's command names the group was called, if by one."""
+    parent = click.get_current_context().parent
+    states = current_app.extensions.get("dbmigrate", {})
+    return parent.info_name if parent and parent.info_name in states else None
+
+
+def show(value: object, *, as_json: bool = False) -> None:
+    """Print a result on stdout."""
+    text = json.dumps(_plain(value), indent=2) if as_json else str(value)
+    if text:
+        click.echo(text)
+
+
+def note(text: object) -> None:
+    """Say something on stderr."""
+    click.echo(str(text), err=True)
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Turn a result into what JSON can say."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.metadata.get("json", True)
+        }
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+class Progress:
+    """A listener that writes one line for each step, with its duration, to stderr.
+
+    On a terminal the line appears when the step starts, elsewhere when it is complete.
+    """
+
+    def __init__(self) -> None:
+        self.is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+        self._open = False
+
+    def step_started(self, description: str) -> None:
+        if self.is_terminal:
+            click.echo(f"Running {description}", nl=False, err=True)
+            self._open = True
+
+    def step_finished(self, step: StepResult) -> None:
+        start = "" if self._open else f"Running {step.description}"
+        click.echo(f"{start} ({step.seconds:.2f} s)", err=True)
+        self._open = False
+
+    @contextmanager
+    def lines(self) -> t.Iterator[Progress]:
+        """End a line that was left open by an error."""
+        try:
+            yield self
+        finally:
+            if self._open:
+                click.echo(err=True)
+
+
+@contextmanager
+def _on_command_line() -> t.Iterator[None]:
+    """Show what Alembic reports on stderr, unless the application shows it already."""
+    token = on_command_line.set(True)
+    alembic = logging.getLogger("alembic")
+    level = alembic.level
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    details = [logging.getLogger(f"alembic.runtime.{name}") for name in ("migration", "plugins")]
+    if not logging.root.handlers:
+        alembic.addHandler(handler)
+    if alembic.level == logging.NOTSET:
+        alembic.setLevel(logging.INFO)
+    for logger in details:
+        logger.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        for logger in details:
+            logger.removeFilter(_is_news)
+        alembic.removeHandler(handler)
+        alembic.setLevel(level)
+        on_command_line.reset(token)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out what :class:`Progress` says better, or what nobody asked."""
+    return record.levelno != logging.INFO

@@ -1,0 +1,47 @@
+"""The options that several commands have: each is defined here, once."""
+
+from __future__ import annotations
+
+import click
+
+directory_option = click.option(
+    "-d", "--directory", help='Migration script directory (default is "migrations").'
+)
+x_arg_option = click.option(
+    "-x",
+    "--x-arg",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Additional argument for custom env.py scripts; may be repeated.",
+)
+traceback_option = click.option(
+    "--traceback",
+    "--raiseerr",
+    is_flag=True,
+    help="Show the Python traceback of an error.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+sql_option = click.option(
+    "--sql", is_flag=True, help="Print the SQL instead of running it on the database."
+)
+tag_option = click.option("--tag", help="Arbitrary tag; env.py can read it.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show more.")
+message_option = click.option("-m", "--message", help="What the revision does.")
+branch_label_option = click.option("--branch-label", help="Name of the branch that begins here.")
+rev_id_option = click.option(
+    "--rev-id", help="Identifier of the revision; by default a random one."
+)
+splice_option = click.option(
+    "--splice", is_flag=True, help="Allow to build upon a revision that is no head."
+)
+head_option = click.option(
+    "--head",
+    default="head",
+    help="Revision to build upon, or <branch>@head (default is the head).",
+)
+version_path_option = click.option(
+    "--version-path", help="Folder to write to, if version_locations has several."
+)
+depends_on_option = click.option(
+    "--depends-on", multiple=True, help="Revision that must be applied before; may be repeated."
+)

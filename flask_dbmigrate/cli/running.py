@@ -1,0 +1,74 @@
+"""``flask db upgrade``, ``downgrade``, ``stamp`` and ``ensure-version``."""
+
+from __future__ import annotations
+
+import typing as t
+
+import click
+
+from .console import command
+from .console import note
+from .console import Progress
+from .console import show
+from .options import json_option
+from .options import sql_option
+from .options import tag_option
+from .. import commands
+
+
+def _run(
+    function: t.Callable[..., t.Any], *, sql: bool, as_json: bool, **parameters: t.Any
+) -> None:
+    """Run a command and say what it did; with ``--sql`` the SQL says it."""
+    if sql:
+        function(sql=True, **parameters)
+        return
+    with Progress().lines() as progress:
+        result = function(listener=progress, **parameters)
+    if as_json:
+        show(result, as_json=True)
+    else:
+        note(result)
+
+
+@command("upgrade")
+@click.argument("revision", default="head")
+@sql_option
+@tag_option
+@json_option
+def upgrade(**parameters: t.Any) -> None:
+    """Upgrade to a later version."""
+    _run(commands.upgrade, **parameters)
+
+
+@command("downgrade")
+@click.argument("revision", default="-1")
+@sql_option
+@tag_option
+@json_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def downgrade(*, yes: bool, **parameters: t.Any) -> None:
+    """Revert to a previous version."""
+    _run(commands.downgrade, **parameters)
+
+
+@command("stamp")
+@click.argument("revisions", nargs=-1)
+@sql_option
+@tag_option
+@json_option
+@click.option("--purge", is_flag=True, help="Empty the version table first.")
+def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:
+    """Set the version, without running anything.
+
+    REVISIONS are by default the head.
+    """
+    _run(commands.stamp, revision=revisions or "head", **parameters)
+
+
+@command("ensure-version")
+@sql_option
+@json_option
+def ensure_version(**parameters: t.Any) -> None:
+    """Create the version table if it does not exist."""
+    _run(commands.ensure_version, **parameters)

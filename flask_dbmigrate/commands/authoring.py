@@ -1,0 +1,328 @@
+"""``revision``, ``migrate``, ``merge`` and ``edit``: what writes revision scripts."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import shlex
+import shutil
+import subprocess
+import sys
+import typing as t
+
+from alembic.autogenerate import RevisionContext
+from alembic.script import Script
+from alembic.script import ScriptDirectory
+from alembic.util import rev_id as new_revision_id
+
+from .browsing import find_scripts
+from .workspace import Directory
+from .workspace import open_workspace
+from .workspace import Workspace
+from .workspace import XArg
+from .. import _alembic
+from ..autogenerate.pipeline import compare
+from ..autogenerate.pipeline import new_revision
+from ..errors import ConfigurationError
+from ..errors import RevisionError
+from ..runtime.environment import Visit
+from ..script.directory import clear_errors
+from ..script.directory import require_template
+from ..script.directory import shorten
+from ..script.revisions import describe
+from ..script.revisions import Revision
+
+
+@dataclass(frozen=True)
+class NewRevisions:
+    """The revision scripts that were written; none if there was nothing to write."""
+
+    revisions: tuple[Revision, ...]
+
+    def __str__(self) -> str:
+        paths = "\n".join(shorten(revision.path) for revision in self.revisions)
+        return paths or "No changes in schema detected."
+
+
+def revision(
+    directory: Directory = None,
+    message: str | None = None,
+    autogenerate: bool = False,
+    sql: bool = False,
+    head: str = "head",
+    splice: bool = False,
+    branch_label: str | None = None,
+    version_path: str | os.PathLike[str] | None = None,
+    rev_id: str | None = None,
+    *,
+    depends_on: str | t.Sequence[str] | None = None,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> NewRevisions:
+    """Write a new revision script.
+
+    :param directory: The migration directory; by default the application's.
+    :param message: What the revision does, in a few words.
+    :param autogenerate: Fill it with what the models have and the database has not.
+    :param sql: Alembic's ``--sql``, for directories with ``revision_environment = true``.
+    :param head: The revision it comes after; ``branch@head`` for that of a branch.
+    :param splice: Allow a ``head`` that is no head, which makes a new branch.
+    :param branch_label: A name for the branch that begins here.
+    :param version_path: The folder to write to, if ``version_locations`` has several.
+    :param rev_id: Its identifier; by default a random one.
+    :param depends_on: Revisions that must be applied before it.
+    :param x_arg: What ``context.get_x_argument()`` gives to env.py.
+    :param command: The command name of the ``Migrate`` object, if there are several.
+    :raises MultipleHeadsError: if there are several heads and ``head`` does not choose.
+    :raises PendingRevisionsError: with ``autogenerate``, if a database is not at the head.
+    :raises ConfigurationError: if the script cannot be written.
+    """
+    if autogenerate and sql:
+        raise ConfigurationError(
+            "'--sql' cannot be used with autogenerate: comparing needs a live database.",
+            hint="Leave one of them out.",
+        )
+    opts = ("autogenerate",) if autogenerate else ()
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, opts=opts)
+    arguments = {
+        "message": _docstring(message),
+        "head": head,
+        "splice": splice,
+        "branch_label": branch_label,
+        "version_path": version_path,
+        "rev_id": _free_id(workspace.directory, rev_id),
+        "depends_on": depends_on,
+        "autogenerate": autogenerate,
+        "sql": sql,
+    }
+    require_template(workspace.directory)
+    with clear_errors(workspace.directory):
+        workspace.directory.get_revisions(head)  # a bad head is found before the comparison
+    if autogenerate:
+        context = compare(workspace.state, workspace.config, workspace.directory, arguments)
+        context.generated_revisions[:] = [
+            script
+            for script in context.generated_revisions
+            if not all(operations.is_empty() for operations in script.upgrade_ops_list)
+        ]
+    else:
+        context = _empty_revision(workspace, arguments)
+    ids = [script.rev_id for script in context.generated_revisions if script.rev_id]
+    with _all_or_nothing(workspace.directory, ids):
+        scripts = [script for script in context.generate_scripts() if script is not None]
+    return NewRevisions(tuple(map(describe, scripts)))
+
+
+def migrate(
+    directory: Directory = None,
+    message: str | None = None,
+    sql: bool = False,
+    head: str = "head",
+    splice: bool = False,
+    branch_label: str | None = None,
+    version_path: str | os.PathLike[str] | None = None,
+    rev_id: str | None = None,
+    x_arg: XArg = None,
+    *,
+    depends_on: str | t.Sequence[str] | None = None,
+    command: str | None = None,
+) -> NewRevisions:
+    """Write a revision that makes the database equal to the models.
+
+    Parameters and errors are those of :func:`revision` with ``autogenerate``.
+    """
+    return revision(
+        directory,
+        message,
+        True,
+        sql,
+        head,
+        splice,
+        branch_label,
+        version_path,
+        rev_id,
+        depends_on=depends_on,
+        x_arg=x_arg,
+        command=command,
+    )
+
+
+def merge(
+    directory: Directory = None,
+    revisions: str | t.Sequence[str] = "",
+    message: str | None = None,
+    branch_label: str | None = None,
+    rev_id: str | None = None,
+    *,
+    splice: bool = False,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> NewRevisions:
+    """Write a revision that joins several into one.
+
+    :param revisions: The revisions to join; by default all heads.
+    :param splice: Allow revisions that are no heads.
+
+    The other parameters are those of :func:`revision`.
+
+    :raises RevisionError: if there is nothing to join.
+    """
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    require_template(workspace.directory)
+    names = (revisions,) if isinstance(revisions, str) and revisions else tuple(revisions)
+    if not names and len(names := tuple(workspace.directory.get_heads())) < 2:
+        raise RevisionError(
+            f"There is nothing to merge: the only head is '{names[0]}'."
+            if names
+            else "There is nothing to merge: there are no revisions.",
+            hint="See the heads with 'flask db heads'.",
+        )
+    if workspace.is_set("revision_environment"):
+        workspace.run(lambda visit: (), dont_mutate=True)
+    identifier = _free_id(workspace.directory, rev_id)
+    with _all_or_nothing(workspace.directory, [identifier]):
+        script = workspace.directory.generate_revision(
+            identifier,
+            _docstring(message),
+            refresh=True,
+            head=names,
+            branch_labels=branch_label,
+            splice=splice,
+            config=workspace.config,
+        )
+    return NewRevisions(() if script is None else (describe(script),))
+
+
+@dataclass(frozen=True)
+class EditedRevisions:
+    """The revision scripts that were opened in the editor."""
+
+    revisions: tuple[Revision, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(shorten(revision.path) for revision in self.revisions)
+
+
+def edit(
+    directory: Directory = None,
+    revision: str = "current",
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> EditedRevisions:
+    """Open revision scripts in ``$EDITOR`` or ``$VISUAL``, and wait until it ends.
+
+    :param revision: The revision; ``current`` for those the databases are at.
+
+    The other parameters are those of :func:`revision`.
+
+    :raises ConfigurationError: if there is no editor, or it fails.
+    :raises RevisionError: if there is no such revision.
+    """
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    scripts: list[Script] = find_scripts(workspace, [revision])
+    if not scripts:
+        raise RevisionError(
+            f"There is no script to edit: '{revision}' is no revision.",
+            hint="Name one; 'flask db history' lists them.",
+        )
+    editor = _editor()
+    for script in scripts:
+        try:
+            subprocess.run([*editor, script.path], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ConfigurationError(
+                f"The editor '{shlex.join(editor)}' failed: {error}.",
+                hint="Set the environment variable 'EDITOR' to one that works.",
+            ) from error
+    return EditedRevisions(tuple(map(describe, scripts)))
+
+
+def _editor() -> list[str]:
+    named = os.environ.get("EDITOR") or os.environ.get("VISUAL")
+    if named:
+        return shlex.split(named)
+    if sys.stdin.isatty():
+        for name in ("sensible-editor", "editor", "nano", "vim", "vi"):
+            if path := shutil.which(name):
+                return [path]
+    raise ConfigurationError(
+        "There is no editor: the environment variable 'EDITOR' is not set.",
+        hint="Set it, for example 'export EDITOR=nano'.",
+    )
+
+
+def _docstring(message: str | None) -> str | None:
+    """Escape what would end the docstring of the script early."""
+    return message and message.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+
+
+def _free_id(directory: ScriptDirectory, given: str | None) -> str:
+    """Return the identifier of a new revision.
+
+    :raises RevisionError: if the one that was given is taken.
+    """
+    identifier = given or new_revision_id()
+    for script in directory.walk_revisions():
+        if script.revision == identifier:
+            raise RevisionError(
+                f"Revision '{identifier}' exists already: '{shorten(script.path)}'.",
+                hint="Give another '--rev-id', or none.",
+            )
+    return identifier
+
+
+def _empty_revision(workspace: Workspace, arguments: dict[str, t.Any]) -> RevisionContext:
+    context = RevisionContext(
+        workspace.config, workspace.directory, {**new_revision(), **arguments}
+    )
+
+    def prepare(visit: Visit) -> tuple[()]:
+        context.run_no_autogenerate(visit.before, visit.context)
+        return ()
+
+    if workspace.is_set("revision_environment"):
+        workspace.run(
+            prepare,
+            as_sql=arguments["sql"],
+            template_args=context.template_args,
+            revision_context=context,
+        )
+    elif arguments["sql"]:
+        raise ConfigurationError(
+            "'revision --sql' does nothing unless 'revision_environment' is set.",
+            hint="Leave '--sql' out.",
+        )
+    return context
+
+
+@contextmanager
+def _all_or_nothing(directory: ScriptDirectory, ids: t.Sequence[str]) -> t.Iterator[None]:
+    """Remove the scripts of these revisions again if writing them fails."""
+    before = set(_files(directory))
+    try:
+        with clear_errors(directory):
+            yield
+    except Exception as error:
+        for path in set(_files(directory)) - before:
+            if any(identifier in path.read_text("utf-8", "replace") for identifier in ids):
+                path.unlink()
+        if isinstance(error, OSError):
+            raise ConfigurationError(
+                f"The script cannot be written to '{error.filename}': {error.strerror}.",
+                hint="Make the directory writable, or name another one with '--directory'.",
+            ) from error
+        if isinstance(error, SyntaxError):
+            raise ConfigurationError(
+                f"'script.py.mako' makes a script that is no Python: {error.msg} "
+                f"(line {error.lineno}).",
+                hint=f"Correct '{shorten(directory.dir)}/script.py.mako'.",
+            ) from error
+        raise
+
+
+def _files(directory: ScriptDirectory) -> t.Iterator[Path]:
+    for location in _alembic.version_locations(directory):
+        yield from Path(location).rglob("*.py")

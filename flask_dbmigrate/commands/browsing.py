@@ -1,0 +1,162 @@
+"""``show``, ``history``, ``heads`` and ``branches``: what lies in the migration directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+import typing as t
+
+from .workspace import Directory
+from .workspace import open_workspace
+from .workspace import Workspace
+from .workspace import XArg
+from ..errors import ConfigurationError
+from ..script.directory import clear_errors
+from ..script.revisions import describe
+from ..script.revisions import Revision
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """Some revisions, in the order they are shown.
+
+    :param style: How ``str()`` shows each: ``full``, ``line``, ``name`` or ``branch``.
+    """
+
+    revisions: tuple[Revision, ...]
+    style: str = field(default="line", repr=False, compare=False, metadata={"json": False})
+
+    def __str__(self) -> str:
+        return "\n".join(_STYLES[self.style](revision) for revision in self.revisions)
+
+    def __iter__(self) -> t.Iterator[Revision]:
+        return iter(self.revisions)
+
+    def __len__(self) -> int:
+        return len(self.revisions)
+
+
+def _branch(revision: Revision) -> str:
+    indent = " " * len(revision.revision)
+    nexts = "".join(f"\n{indent} -> {name}" for name in revision.next_revisions)
+    return f"{revision.name}{nexts}\n"
+
+
+_STYLES: dict[str, t.Callable[[Revision], str]] = {
+    "full": str,
+    "line": lambda revision: revision.line,
+    "name": lambda revision: revision.name,
+    "branch": _branch,
+}
+
+
+def show(
+    directory: Directory = None,
+    revision: str | t.Sequence[str] = "head",
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> Revisions:
+    """Show revisions in full.
+
+    :param directory: The migration directory; by default the application's.
+    :param revision: One revision or several; ``current`` for those the databases are at.
+    :param x_arg: What ``context.get_x_argument()`` gives to env.py.
+    :param command: The command name of the ``Migrate`` object, if there are several.
+    :raises RevisionError: if one cannot be found.
+    """
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    scripts = find_scripts(workspace, (revision,) if isinstance(revision, str) else revision)
+    return Revisions(tuple(describe(script) for script in scripts), "full")
+
+
+def find_scripts(workspace: Workspace, names: t.Iterable[str]) -> list[t.Any]:
+    """Find the scripts of some revisions; ``current`` means those the databases are at."""
+    scripts: dict[str, t.Any] = {}
+    for name in names:
+        revisions = tuple(workspace.current_heads()) if name == "current" else name
+        with clear_errors(workspace.directory):
+            for script in workspace.directory.get_revisions(revisions):
+                scripts[script.revision] = script
+    return list(scripts.values())
+
+
+def history(
+    directory: Directory = None,
+    rev_range: str | None = None,
+    verbose: bool = False,
+    indicate_current: bool = False,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> Revisions:
+    """List the revisions, newest first.
+
+    :param rev_range: ``start:end``, where either may be missing, relative or ``current``.
+    :param verbose: Show them in full.
+    :param indicate_current: Mark those the databases are at.
+
+    The other parameters are those of :func:`show`.
+
+    :raises ConfigurationError: if the range is none.
+    :raises RevisionError: if an end of the range cannot be found.
+    """
+    if rev_range is not None and rev_range.count(":") != 1:
+        raise ConfigurationError(
+            f"'{rev_range}' is not a range of revisions.",
+            hint="Write '[start]:[end]', '[start]:' or ':[end]'.",
+        )
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    ends = (rev_range or ":").strip().split(":")
+    current = None
+    if indicate_current or "current" in ends or workspace.is_set("revision_environment"):
+        current = workspace.current_heads()
+    base, head = (tuple(current or ()) if end == "current" else end for end in ends)
+    with clear_errors(workspace.directory):
+        scripts = list(
+            workspace.directory.walk_revisions(base or "base", head or "heads")  # type: ignore[arg-type]
+        )
+    return Revisions(
+        tuple(describe(script, current if indicate_current else None) for script in scripts),
+        "full" if verbose else "line",
+    )
+
+
+def heads(
+    directory: Directory = None,
+    verbose: bool = False,
+    resolve_dependencies: bool = False,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> Revisions:
+    """List the heads of the migration directory.
+
+    :param verbose: Show them in full.
+    :param resolve_dependencies: Leave out heads that another revision depends on.
+
+    The other parameters are those of :func:`show`.
+    """
+    directory_ = open_workspace(directory, x_arg=x_arg, command=command).directory
+    names = "heads" if resolve_dependencies else tuple(directory_.get_heads())
+    with clear_errors(directory_):
+        scripts = directory_.get_revisions(names)
+    return Revisions(tuple(map(describe, scripts)), "full" if verbose else "name")
+
+
+def branches(
+    directory: Directory = None,
+    verbose: bool = False,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> Revisions:
+    """List the revisions that several others come after.
+
+    :param verbose: Show them in full.
+
+    The other parameters are those of :func:`show`.
+    """
+    directory_ = open_workspace(directory, x_arg=x_arg, command=command).directory
+    scripts = [script for script in directory_.walk_revisions() if script.is_branch_point]
+    return Revisions(tuple(map(describe, scripts)), "full" if verbose else "branch")

@@ -1,0 +1,152 @@
+"""``current`` and ``check``: where the databases stand, and whether they fit the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+from .workspace import Directory
+from .workspace import open_workspace
+from .workspace import XArg
+from ..autogenerate.drift import Difference
+from ..autogenerate.drift import differences
+from ..autogenerate.pipeline import compare
+from ..databases import safe_url
+from ..errors import CheckFailedError
+from ..errors import DriftError
+from ..runtime.environment import Visit
+from ..script.directory import clear_errors
+from ..script.revisions import describe
+from ..script.revisions import Revision
+
+
+@dataclass(frozen=True)
+class DatabaseRevisions:
+    """Where one database stands.
+
+    :param key: ``default``, or the bind key.
+    :param url: Its URL, without the password.
+    :param revisions: The revisions it is at; none at base.
+    """
+
+    key: str
+    url: str
+    revisions: tuple[Revision, ...]
+
+
+@dataclass(frozen=True)
+class CurrentResult:
+    """Where the databases stand.
+
+    :param databases: One entry for each database.
+    :param verbose: Whether ``str()`` shows the revisions in full.
+    """
+
+    databases: tuple[DatabaseRevisions, ...]
+    verbose: bool = field(default=False, repr=False, compare=False, metadata={"json": False})
+
+    def __str__(self) -> str:
+        return "\n".join(line for database in self.databases for line in self._lines(database))
+
+    def _lines(self, database: DatabaseRevisions) -> list[str]:
+        show = str if self.verbose else _name
+        lines = [show(revision) for revision in database.revisions]
+        if self.verbose:
+            return [f"Current revision(s) for {database.url}:", *lines]
+        if len(self.databases) > 1:
+            return [f"Database '{database.key}':", *(lines or ["<base>"])]
+        return lines
+
+
+def _name(revision: Revision) -> str:
+    return f"{revision.revision}{revision.marks}"
+
+
+def current(
+    directory: Directory = None,
+    verbose: bool = False,
+    *,
+    check_heads: bool = False,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> CurrentResult:
+    """Tell which revisions the databases are at.
+
+    :param directory: The migration directory; by default the application's.
+    :param verbose: Show the revisions in full, and the URL of each database.
+    :param check_heads: Fail unless all databases are at the heads of the directory.
+    :param x_arg: What ``context.get_x_argument()`` gives to env.py.
+    :param command: The command name of the ``Migrate`` object, if there are several.
+    :raises CheckFailedError: if one is not.
+    :raises UnknownDatabaseRevisionError: if one is at a revision that no script has.
+    """
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    expected = set(workspace.directory.get_heads())
+    found: list[DatabaseRevisions] = []
+
+    def look(visit: Visit) -> tuple[()]:
+        if check_heads and set(visit.before) != expected:
+            place = " and ".join(f"'{head}'" for head in visit.before) or "base"
+            wanted = " and ".join(f"'{head}'" for head in sorted(expected)) or "base"
+            raise CheckFailedError(
+                f"Database '{visit.key}' is at {place}, not at {wanted}.",
+                hint="Run 'flask db upgrade'.",
+            )
+        with clear_errors(workspace.directory):
+            scripts = workspace.directory.get_all_current(visit.before)
+        url = "" if visit.engine is None else safe_url(visit.engine.url)
+        revisions = sorted(map(describe, scripts), key=lambda revision: revision.revision)
+        found.append(DatabaseRevisions(visit.key, url, tuple(revisions)))
+        return ()
+
+    workspace.run(look, dont_mutate=True)
+    return CurrentResult(tuple(found), verbose)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The models and the databases are the same.
+
+    :param differences: None, or :func:`check` would have raised :class:`DriftError`.
+    """
+
+    differences: tuple[Difference, ...] = ()
+
+    def __str__(self) -> str:
+        return "No new upgrade operations detected."
+
+
+def check(
+    directory: Directory = None,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+) -> CheckResult:
+    """Check that ``migrate`` would find nothing to do.
+
+    The parameters are those of :func:`current`.
+
+    :raises PendingRevisionsError: if a database is not at the head.
+    :raises DriftError: if the models and a database differ.
+    """
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, opts=("autogenerate",))
+    compared = compare(workspace.state, workspace.config, workspace.directory)
+    found = tuple(
+        difference
+        for script in compared.generated_revisions
+        for operations in script.upgrade_ops_list
+        for difference in differences(operations, _database_of(operations.upgrade_token))
+    )
+    if not found:
+        return CheckResult()
+    count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
+    raise DriftError(
+        f"The models and the database differ: {count}.",
+        hint="Write a revision with 'flask db migrate'.",
+        differences=found,
+    )
+
+
+def _database_of(token: str) -> str:
+    """Tell the database from the token under which env.py has its operations rendered."""
+    return token.removesuffix("upgrades").removesuffix("_") or "default"

@@ -1,0 +1,187 @@
+"""``upgrade``, ``downgrade``, ``stamp`` and ``ensure-version``: what writes to a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import re
+import typing as t
+
+from .workspace import Directory
+from .workspace import open_workspace
+from .workspace import split_range
+from .workspace import XArg
+from .. import _alembic
+from ..errors import ConfigurationError
+from ..errors import RevisionError
+from ..runtime.environment import Visit
+from ..runtime.result import DatabaseResult
+from ..runtime.result import Listener
+from ..runtime.result import SILENT
+
+
+@dataclass(frozen=True)
+class MigrationResult:
+    """What a run did.
+
+    :param databases: One result for each database, in the order they were run.
+    """
+
+    databases: tuple[DatabaseResult, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(str(database) for database in self.databases)
+
+
+def upgrade(
+    directory: Directory = None,
+    revision: str = "head",
+    sql: bool = False,
+    tag: str | None = None,
+    x_arg: XArg = None,
+    *,
+    command: str | None = None,
+    listener: Listener = SILENT,
+) -> MigrationResult:
+    """Apply pending revisions.
+
+    :param directory: The migration directory; by default the application's.
+    :param revision: The target: a revision, ``head``, ``heads``, ``+2``, ``branch@head``;
+        with ``sql`` also ``start:end``.
+    :param sql: Write the SQL to stdout instead of running it.
+    :param tag: Anything; env.py can read it.
+    :param x_arg: What ``context.get_x_argument()`` gives to env.py.
+    :param command: The command name of the ``Migrate`` object, if there are several.
+    :param listener: Is told about each revision.
+    :raises RevisionError: if the target cannot be found or reached.
+    :raises MigrationError: if a revision fails.
+    :raises DatabaseUnavailableError: if a database cannot be reached.
+    """
+    start, target = split_range(revision, sql=sql)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+
+    def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
+        return _alembic.upgrade_steps(visit.directory, target, visit.before)
+
+    visits = workspace.run(
+        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
+    )
+    return _result(visits)
+
+
+def downgrade(
+    directory: Directory = None,
+    revision: str = "-1",
+    sql: bool = False,
+    tag: str | None = None,
+    x_arg: XArg = None,
+    *,
+    command: str | None = None,
+    listener: Listener = SILENT,
+) -> MigrationResult:
+    """Take revisions back.
+
+    :param revision: The target: a revision, ``base``, ``-1``, ``branch@base``; with ``sql``
+        ``start:end``, or ``-1`` from the head.
+    :param sql: Write the SQL to stdout instead of running it.
+
+    The other parameters and the errors are those of :func:`upgrade`.
+    """
+    if sql and revision == "-1":
+        revision = "head:-1"
+    start, target = split_range(revision, sql=sql)
+    if sql and start is None:
+        raise ConfigurationError(
+            "'downgrade --sql' needs to know where to start.",
+            hint=f"Give a range, such as 'flask db downgrade --sql head:{target}'.",
+        )
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+
+    def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
+        if not visit.before and re.fullmatch(r"-\d+", target):
+            raise RevisionError(
+                f"Database '{visit.key}' is at base: there is nothing to downgrade.",
+                hint="See where the databases stand with 'flask db current'.",
+            )
+        return _alembic.downgrade_steps(visit.directory, target, visit.before)
+
+    visits = workspace.run(
+        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
+    )
+    return _result(visits)
+
+
+def stamp(
+    directory: Directory = None,
+    revision: str | t.Sequence[str] = "head",
+    sql: bool = False,
+    tag: str | None = None,
+    purge: bool = False,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+    listener: Listener = SILENT,
+) -> MigrationResult:
+    """Say where a database stands, without running anything.
+
+    :param revision: The revision or revisions it is at; ``base`` for none.
+    :param sql: Write the SQL to stdout instead of running it.
+    :param purge: Empty the version table first, whatever is in it.
+
+    The other parameters and the errors are those of :func:`upgrade`.
+    """
+    if sql and purge:
+        raise ConfigurationError(
+            "'--purge' cannot be used with '--sql': what is in the table is not known.",
+            hint="Use one of them.",
+        )
+    names = (revision,) if isinstance(revision, str) else tuple(revision)
+    ranges = [split_range(name, sql=sql) for name in names]
+    starts = {start for start, _ in ranges if start is not None}
+    if len(starts) > 1:
+        raise ConfigurationError(
+            f"'stamp --sql' can start from one revision only, not from {len(starts)}.",
+            hint="Give the same start in each range.",
+        )
+    targets = tuple(target for _, target in ranges)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+
+    def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
+        return _alembic.stamp_steps(visit.directory, targets, visit.before)
+
+    visits = workspace.run(
+        plan,
+        listener=listener,
+        as_sql=sql,
+        starting_rev=next(iter(starts), None),
+        destination_rev=targets,
+        tag=tag,
+        purge=purge,
+    )
+    return _result(visits)
+
+
+def ensure_version(
+    directory: Directory = None,
+    sql: bool = False,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+    listener: Listener = SILENT,
+) -> MigrationResult:
+    """Create the version table of each database unless it exists.
+
+    :param sql: Write the SQL to stdout instead of running it.
+
+    The other parameters and the errors are those of :func:`upgrade`.
+    """
+
+    def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
+        _alembic.ensure_version_table(visit.context)
+        return ()
+
+    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    return _result(workspace.run(plan, listener=listener, as_sql=sql))
+
+
+def _result(visits: list[Visit]) -> MigrationResult:
+    return MigrationResult(tuple(visit.result for visit in visits))

@@ -1,0 +1,90 @@
+"""What every command works on: the state, Alembic's configuration, the revisions on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import os
+import typing as t
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from ..compat import make_config
+from ..errors import ConfigurationError
+from ..runtime.environment import Plan
+from ..runtime.environment import Visit
+from ..runtime.result import Listener
+from ..runtime.result import SILENT
+from ..runtime.runner import run_environment
+from ..script.directory import open_directory
+from ..state import current_state
+from ..state import MigrateState
+
+Directory = str | os.PathLike[str] | None
+XArg = str | t.Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The migration directory of an application, opened."""
+
+    state: MigrateState
+    config: Config
+    directory: ScriptDirectory
+
+    def run(
+        self, plan: Plan, *, listener: Listener = SILENT, **context_options: t.Any
+    ) -> list[Visit]:
+        """Run env.py with a plan; see :func:`run_environment`."""
+        return run_environment(
+            self.state, self.config, self.directory, plan, listener=listener, **context_options
+        )
+
+    def current_heads(self) -> frozenset[str]:
+        """Read which revisions the databases are at."""
+        visits = self.run(_nothing, dont_mutate=True)
+        return frozenset(head for visit in visits for head in visit.before)
+
+    def is_set(self, option: str) -> bool:
+        """Tell whether an option of Alembic's settings is ``true``."""
+        return str(self.config.get_alembic_option(option, "")).lower() in ("true", "yes", "on", "1")
+
+
+def _nothing(visit: Visit) -> tuple[()]:
+    return ()
+
+
+def open_workspace(
+    directory: Directory = None,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+    opts: tuple[str, ...] = (),
+) -> Workspace:
+    """Open the migration directory of the current application.
+
+    :param directory: A directory that comes before the application's.
+    :param x_arg: What ``-x`` gives to env.py.
+    :param command: The command name of the ``Migrate`` object, if there are several.
+    :param opts: Flags for ``config.cmd_opts``.
+    :raises ConfigurationError: if there is no application, no directory, or bad settings.
+    :raises RevisionError: if the scripts cannot be loaded or do not fit together.
+    """
+    state = current_state(command)
+    # Alembic's own messages go to stdout: 'quiet' is its documented way to switch them off
+    config = make_config(state, directory, x_arg, ("quiet", *opts))
+    return Workspace(state, config, open_directory(config))
+
+
+def split_range(revision: str, *, sql: bool) -> tuple[str | None, str]:
+    """Split ``start:end``, which only ``--sql`` takes.
+
+    :raises ConfigurationError: if a range is given without it.
+    """
+    start, colon, end = revision.rpartition(":")
+    if colon and not sql:
+        raise ConfigurationError(
+            f"The range '{revision}' needs '--sql': the database itself says where it stands.",
+            hint=f"Give the target only: '{end}'.",
+        )
+    return (start if colon else None), end

@@ -1,0 +1,147 @@
+"""What only the users of Flask-Migrate need, so that their code goes on as it was."""
+
+from __future__ import annotations
+
+import argparse
+from functools import wraps
+import logging
+import os
+from pathlib import Path
+import typing as t
+
+import alembic
+from alembic.config import Config as AlembicConfig
+from alembic.util import CommandError
+from flask import g
+import sqlalchemy as sa
+
+from .errors import DBMigrateError
+from .script.location import find_directory
+from .script.location import find_pyproject
+from .state import MigrateState
+
+P = t.ParamSpec("P")
+
+STATE = "flask_dbmigrate.state"
+"""The key of ``Config.attributes`` under which env.py finds its :class:`MigrateState`."""
+
+alembic_version = tuple(int(number) for number in alembic.__version__.split(".")[:3])
+log = logging.getLogger("flask_dbmigrate")
+
+
+class Config(AlembicConfig):
+    """Alembic's ``Config``, which finds the templates of this package.
+
+    :param template_directory: Another directory of templates.
+    """
+
+    def __init__(
+        self,
+        *args: t.Any,
+        template_directory: str | os.PathLike[str] | None = None,
+        **kwargs: t.Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.template_directory = template_directory
+
+    def get_template_directory(self) -> str:
+        """Tell where Alembic's ``init`` finds its templates."""
+        return os.fspath(self.template_directory or Path(__file__).with_name("templates"))
+
+
+def make_config(
+    state: MigrateState,
+    directory: str | os.PathLike[str] | None = None,
+    x_arg: str | t.Sequence[str] | None = None,
+    opts: t.Iterable[str] | None = None,
+) -> Config:
+    """Build the Alembic ``Config`` for the migration directory of an application.
+
+    :param directory: A directory that comes before the application's.
+    :param x_arg: More for env.py than what ``-x`` gives to the running command.
+    :param opts: Names of flags to set on ``config.cmd_opts``.
+    :raises MigrationDirectoryError: if there is no migration directory.
+    :raises ConfigurationError: if ``pyproject.toml`` cannot be read.
+    """
+    pyproject, script_location = find_pyproject(state)
+    given = None if directory is None else os.fspath(directory)
+    location = find_directory(state, given, fallback=script_location)
+    ini = os.path.join(location, "alembic.ini")  # noqa: PTH118 - 'package:folder' is no path
+    config = Config(
+        ini if location != script_location or os.path.exists(ini) else None,
+        toml_file=pyproject,
+    )
+    config.cmd_opts = argparse.Namespace(
+        x=[*getattr(g, "x_arg", ()), *([x_arg] if isinstance(x_arg, str) else x_arg or ())],
+        **{"autogenerate": False, **dict.fromkeys(opts or (), True)},
+    )
+    if location != script_location:
+        config.set_main_option("script_location", location.replace("%", "%%"))
+    config.attributes[STATE] = state
+    return state.migrate.call_configure_callbacks(config)
+
+
+def catch_errors(f: t.Callable[P, object]) -> t.Callable[P, None]:
+    """Let a function log its errors and end the process with exit code 1.
+
+    The functions of this package raise instead; this is for commands that users wrote.
+    """
+
+    @wraps(f)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            f(*args, **kwargs)
+        except (CommandError, RuntimeError, DBMigrateError) as error:
+            log.error(f"Error: {error}")
+            raise SystemExit(1) from error
+
+    return wrapped
+
+
+class LegacyDb:
+    """The database object as env.py files since 2013 expect it.
+
+    It answers ``get_engine()`` in all its forms without Flask-SQLAlchemy's, which is
+    deprecated, and its engines show their password where an env.py reads ``str(engine.url)``.
+    Everything else is the real object's.
+    """
+
+    def __init__(self, db: t.Any) -> None:
+        self._db = db
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._db, name)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine of the default database."""
+        return self.get_engine()
+
+    @property
+    def engines(self) -> dict[str | None, sa.Engine]:
+        """The engine of each bind key; None is the default database's."""
+        return {key: _with_visible_password(engine) for key, engine in self._db.engines.items()}
+
+    def get_engine(
+        self,
+        *args: t.Any,
+        app: t.Any = None,
+        bind: str | None = None,
+        bind_key: str | None = None,
+    ) -> sa.Engine:
+        """Return an engine: ``()``, ``(bind)``, ``(app, bind)``, ``(bind=)`` or ``(bind_key=)``."""
+        positional = next((arg for arg in args if isinstance(arg, str)), None)
+        return _with_visible_password(self._db.engines[bind_key or bind or positional or None])
+
+
+class _VisibleURL(sa.URL):
+    """A URL whose string is the one to connect with."""
+
+    def __str__(self) -> str:
+        return self.render_as_string(hide_password=False)
+
+
+def _with_visible_password(engine: sa.Engine) -> sa.Engine:
+    visible = engine.execution_options()
+    visible.url = tuple.__new__(_VisibleURL, engine.url)
+    return visible

@@ -1,0 +1,28 @@
+"""The facts that are asked of every dialect, and the answers that hold everywhere."""
+
+from __future__ import annotations
+
+import enum
+
+
+class ConnectionProblem(enum.Enum):
+    """Why a connection could not be made."""
+
+    UNREACHABLE = "unreachable"
+    CREDENTIALS = "credentials"
+    NO_DATABASE = "no database"
+
+
+class DialectFacts:
+    """What one DBMS is like.
+
+    Errors are the driver's own (``DBAPIError.orig``).
+    """
+
+    def connection_problem(self, error: BaseException) -> ConnectionProblem:
+        """Tell why a connection could not be made."""
+        return ConnectionProblem.UNREACHABLE
+
+    def message(self, error: BaseException) -> str:
+        """Extract what the DBMS itself said, in one line."""
+        return " ".join(str(error).split())

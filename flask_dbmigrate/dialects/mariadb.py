@@ -1,0 +1,5 @@
+"""MariaDB, where the URL says ``mariadb://``."""
+
+from __future__ import annotations
+
+from .mysql import FACTS as FACTS

@@ -1,0 +1,28 @@
+"""MySQL and MariaDB."""
+
+from __future__ import annotations
+
+from .base import ConnectionProblem
+from .base import DialectFacts
+
+# MariaDB Server documentation, "MariaDB Error Code Reference".
+_PROBLEMS = {
+    1044: ConnectionProblem.CREDENTIALS,  # ER_DBACCESS_DENIED_ERROR
+    1045: ConnectionProblem.CREDENTIALS,  # ER_ACCESS_DENIED_ERROR
+    1698: ConnectionProblem.CREDENTIALS,  # ER_ACCESS_DENIED_NO_PASSWORD_ERROR
+    1049: ConnectionProblem.NO_DATABASE,  # ER_BAD_DB_ERROR
+}
+
+
+class MySQL(DialectFacts):
+    """PyMySQL was tried; its errors carry ``(code, message)``."""
+
+    def connection_problem(self, error: BaseException) -> ConnectionProblem:
+        code = error.args[0] if error.args else 0
+        return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)
+
+    def message(self, error: BaseException) -> str:
+        return str(error.args[1]) if len(error.args) > 1 else super().message(error)
+
+
+FACTS = MySQL()

@@ -1,0 +1,36 @@
+"""PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+
+from .base import ConnectionProblem
+from .base import DialectFacts
+
+# While connecting no driver passes the SQLSTATE on, so these are matched by the server's words
+# (src/backend/libpq/auth.c and src/backend/utils/init/postinit.c of PostgreSQL 15).
+_CREDENTIALS = re.compile(r"authentication failed|role .* does not exist|no password supplied")
+_NO_DATABASE = re.compile(r"database .* does not exist")
+
+
+class PostgreSQL(DialectFacts):
+    """psycopg and psycopg2 were tried."""
+
+    def connection_problem(self, error: BaseException) -> ConnectionProblem:
+        text = str(error)
+        if _CREDENTIALS.search(text):
+            return ConnectionProblem.CREDENTIALS
+        if _NO_DATABASE.search(text):
+            return ConnectionProblem.NO_DATABASE
+        return ConnectionProblem.UNREACHABLE
+
+    def message(self, error: BaseException) -> str:
+        diagnostic = getattr(error, "diag", None)
+        primary = getattr(diagnostic, "message_primary", None)
+        if primary is None:
+            return super().message(error)
+        detail = getattr(diagnostic, "message_detail", None)
+        return f"{primary} ({detail})" if detail else str(primary)
+
+
+FACTS = PostgreSQL()

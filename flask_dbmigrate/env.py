@@ -1,0 +1,169 @@
+"""What a generated ``env.py`` calls."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import replace
+import logging.config
+import os
+import typing as t
+
+from alembic import context
+from alembic.util import CommandError
+import click
+from flask import current_app
+from flask.cli import load_dotenv
+from flask.cli import ScriptInfo
+import sqlalchemy as sa
+
+from .compat import STATE
+from .databases import Database
+from .databases import databases_of
+from .errors import ConfigurationError
+from .errors import DBMigrateError
+from .runtime.connection import borrowed
+from .runtime.connection import connected
+from .runtime.connection import is_async_engine
+from .runtime.connection import run_on_async_engine
+from .state import current_state
+from .state import MigrateState
+
+
+def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
+    """Run the current Alembic command on the databases of the application.
+
+    The URL of each comes from ``SQLALCHEMY_DATABASE_URI`` and ``SQLALCHEMY_BINDS``, its models
+    from ``db.metadatas``. A Connection, Engine or AsyncEngine in
+    ``Config.attributes["connection"]`` is used for the default database instead; a
+    Connection's transaction, isolation level and settings stay its owner's.
+
+    Without an application context, as under the plain ``alembic`` command, the application is
+    loaded the way ``flask`` does it: ``FLASK_APP``, ``.flaskenv``, ``wsgi.py`` or ``app.py``.
+
+    :param multidb: Whether to run on the databases of all bind keys, too. Scripts then take
+        the bind key as ``upgrade(engine_name)``; the default database's is an empty string.
+    :param options: Options of Alembic's ``EnvironmentContext.configure()``; they come before
+        those given to ``Migrate``.
+    :raises ConfigurationError: if there is no application or no database.
+    :raises DatabaseUnavailableError: if a database cannot be reached.
+    """
+    with _plain_alembic(), _application():
+        state: MigrateState = context.config.attributes.get(STATE) or current_state()
+        databases = databases_of(state.source)
+        run = _Run(
+            databases if multidb else databases[:1],
+            multidb=multidb,
+            options={**state.configure_args, **options},
+        )
+        handed_in = context.config.attributes.get("connection")
+        if context.is_offline_mode():
+            run.offline()
+        elif is_async_engine(handed_in):
+            run_on_async_engine(handed_in, run.online)
+        else:
+            run.online(handed_in)
+
+
+def database_keys() -> list[str]:
+    """List the bind keys of the current application; the default database's is an empty string.
+
+    The revision template of ``flask db init --multidb`` writes a function for each.
+    """
+    with _application():
+        return [database.engine_name for database in databases_of(current_state().source)]
+
+
+class _Run:
+    """The databases to run on, and how."""
+
+    def __init__(
+        self, databases: tuple[Database, ...], *, multidb: bool, options: dict[str, t.Any]
+    ) -> None:
+        self.databases = databases
+        self.multidb = multidb
+        self.options = options
+
+    def online(self, handed_in: sa.Connection | sa.Engine | None) -> None:
+        """Run on all databases; all commit in the end, or none does."""
+        with ExitStack() as stack:
+            for database in self.databases:
+                bind = handed_in if database is self.databases[0] else None
+                connection = stack.enter_context(_connection(database, bind))
+                context.configure(connection=connection, **self._options_for(database))
+                stack.enter_context(context.begin_transaction())
+                context.run_migrations(**self._arguments_for(database))
+
+    def offline(self) -> None:
+        """Write the SQL for all databases, each under a heading if there are several."""
+        for database in self.databases:
+            context.configure(
+                url=database.engine.url,
+                literal_binds=True,
+                dialect_opts={"paramstyle": "named"},
+                **self._options_for(database),
+            )
+            if len(self.databases) > 1:
+                context.get_context().impl.static_output(f"-- Database '{database.key}'\n")
+            with context.begin_transaction():
+                context.run_migrations(**self._arguments_for(database))
+
+    def _options_for(self, database: Database) -> dict[str, t.Any]:
+        options = {"target_metadata": database.metadata, **self.options}
+        if self.multidb:
+            options["upgrade_token"] = f"{database.engine_name}_upgrades"
+            options["downgrade_token"] = f"{database.engine_name}_downgrades"
+        return options
+
+    def _arguments_for(self, database: Database) -> dict[str, str]:
+        return {"engine_name": database.engine_name} if self.multidb else {}
+
+
+def _connection(
+    database: Database, handed_in: sa.Connection | sa.Engine | None
+) -> t.ContextManager[sa.Connection]:
+    if handed_in is None:
+        return connected(database)
+    if isinstance(handed_in, sa.Engine):
+        return connected(replace(database, engine=handed_in))
+    if isinstance(handed_in, sa.Connection):
+        return borrowed(handed_in)
+    raise ConfigurationError(
+        "'Config.attributes[\"connection\"]' is neither a Connection nor an Engine: "
+        f"it is a '{type(handed_in).__name__}'.",
+        hint="Hand in an 'sqlalchemy.Connection', 'Engine' or 'AsyncEngine'.",
+    )
+
+
+@contextmanager
+def _plain_alembic() -> t.Iterator[None]:
+    """Behave under the ``alembic`` command as its users expect: its logging, its errors."""
+    config = context.config
+    if not hasattr(config.cmd_opts, "cmd"):  # only Alembic's command line sets this
+        yield
+        return
+    if config.config_file_name and config.file_config.has_section("loggers"):
+        logging.config.fileConfig(config.config_file_name, disable_existing_loggers=False)
+    try:
+        yield
+    except DBMigrateError as error:
+        raise CommandError(f"{error.message} {error.hint}".strip()) from error
+
+
+@contextmanager
+def _application() -> t.Iterator[None]:
+    """Have an application context: the current one, or that of the application ``flask`` finds."""
+    if current_app:
+        yield
+        return
+    load_dotenv()
+    info = ScriptInfo(app_import_path=os.environ.get("FLASK_APP"))
+    try:
+        app = info.load_app()
+    except click.UsageError as error:
+        raise ConfigurationError(
+            " ".join(error.format_message().split()),
+            hint="Set 'FLASK_APP', or run from the folder of the application.",
+        ) from error
+    with app.app_context():
+        yield

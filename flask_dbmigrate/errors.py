@@ -1,0 +1,221 @@
+"""The error tree: one class for each situation, so that nobody has to match text.
+
+::
+
+    DBMigrateError                       exit code
+    ├── ConfigurationError               2    a wrong setting, a missing extension, no directory
+    │   ├── NotRegisteredError                the application has no 'Migrate'
+    │   ├── NoDatabaseError                   'Migrate' has no database
+    │   ├── MigrationDirectoryError           no migration directory, or a damaged one
+    │   └── DatabaseAccessError               the server refuses the credentials or the database name
+    ├── RevisionError                    1    what lies in the migration directory
+    │   ├── RevisionNotFoundError
+    │   ├── AmbiguousRevisionError
+    │   ├── MultipleHeadsError
+    │   ├── ScriptError                       a script that Python cannot load
+    │   └── UnknownDatabaseRevisionError      the database is at a revision that no script has
+    ├── MigrationError                   1    a revision failed
+    ├── CheckFailedError                 3    the answer is "no"; nothing broke
+    │   ├── PendingRevisionsError
+    │   └── DriftError
+    └── DatabaseUnavailableError         69   the database cannot be reached
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class DBMigrateError(Exception):
+    """Something that stops a command, in one sentence, and what to do about it.
+
+    :param message: What happened: one full sentence, names in single quotes.
+    :param hint: What to do next; a command that can be pasted where there is one.
+    """
+
+    exit_code: t.ClassVar[int] = 1
+    """What the command line exits with."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigurationError(DBMigrateError):
+    """A setting is wrong, or something that has to be there is missing."""
+
+    exit_code = 2
+
+
+class NotRegisteredError(ConfigurationError):
+    """There is no application, or ``Migrate`` was never bound to it."""
+
+
+class NoDatabaseError(ConfigurationError):
+    """``Migrate`` is bound to the application, but to no database."""
+
+
+class MigrationDirectoryError(ConfigurationError):
+    """The migration directory is missing or damaged.
+
+    :param looked_in: The places where a missing directory was looked for.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", looked_in: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.looked_in = looked_in
+
+
+class DatabaseAccessError(ConfigurationError):
+    """The server answers, but refuses the user, the password or the database name.
+
+    :param url: The database's URL, without its password.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", url: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.url = url
+
+
+class RevisionError(DBMigrateError):
+    """Something about the revisions in the migration directory."""
+
+
+class RevisionNotFoundError(RevisionError):
+    """No revision or branch has this name.
+
+    :param revision: What was asked for.
+    :param matches: Names that are close to it.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", revision: str = "", matches: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.revision = revision
+        self.matches = matches
+
+
+class AmbiguousRevisionError(RevisionNotFoundError):
+    """Several revisions begin with this prefix; they are the ``matches``."""
+
+
+class MultipleHeadsError(RevisionError):
+    """One head was asked for and there are several.
+
+    :param heads: The heads.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", heads: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.heads = heads
+
+
+class ScriptError(RevisionError):
+    """A revision script that Python cannot load.
+
+    :param path: The script.
+    :param line: The line, where it is known.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", path: str = "", line: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.line = line
+
+
+class UnknownDatabaseRevisionError(RevisionError):
+    """A database is at a revision that no script has.
+
+    :param database: The database's key.
+    :param revision: The revision in its version table.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", database: str = "", revision: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.database = database
+        self.revision = revision
+
+
+class MigrationError(DBMigrateError):
+    """A revision failed while it ran.
+
+    :param database: The database's key.
+    :param revision: The revision that failed.
+    :param path: Its script.
+    :param line: The line of the script that failed, where it is known.
+    :param statement: The SQL statement that failed, if it was one.
+    :param heads: Where the database stands now; None if that could not be read.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        database: str = "",
+        revision: str = "",
+        path: str = "",
+        line: int | None = None,
+        statement: str | None = None,
+        heads: tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.database = database
+        self.revision = revision
+        self.path = path
+        self.line = line
+        self.statement = statement
+        self.heads = heads
+
+
+class CheckFailedError(DBMigrateError):
+    """The answer to a question is "no"; nothing broke."""
+
+    exit_code = 3
+
+
+class PendingRevisionsError(CheckFailedError):
+    """A database is not at the head of the migration directory.
+
+    :param database: The database's key.
+    :param pending: The revisions it lacks, oldest first.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", database: str = "", pending: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.database = database
+        self.pending = pending
+
+
+class DriftError(CheckFailedError):
+    """The models and the database differ.
+
+    :param differences: One :class:`flask_dbmigrate.Difference` for each.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", differences: tuple[t.Any, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.differences = differences
+
+
+class DatabaseUnavailableError(DBMigrateError):
+    """The database cannot be reached.
+
+    :param url: Its URL, without its password.
+    """
+
+    exit_code = 69  # EX_UNAVAILABLE of sysexits.h
+
+    def __init__(self, message: str, *, hint: str = "", url: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.url = url

@@ -1,0 +1,141 @@
+"""``Migrate``: binds an application and its database, and hangs ``flask db`` on it."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from flask import Flask
+
+from .cli import db as db_group
+from .state import current_state
+from .state import DEFAULT_DIRECTORY
+from .state import Defaults
+from .state import MigrateState
+from .state import register
+
+if t.TYPE_CHECKING:
+    from .compat import Config
+
+    ConfigCallback = t.Callable[[Config], Config]
+    CallbackT = t.TypeVar("CallbackT", bound=ConfigCallback)
+
+
+class Migrate:
+    """Database migrations for a Flask application.
+
+    Nothing here differs between applications, so one object serves several of them:
+    what belongs to one is in ``app.extensions['migrate']``.
+
+    :param app: The application; without it, call :meth:`init_app` later.
+    :param db: Its Flask-SQLAlchemy object. By default the one the application has.
+    :param directory: The migration directory, by default ``migrations``. A relative one is looked
+        for in the working directory, then in the application's root path and in its parent.
+    :param command: The name of the command group, by default ``db``.
+    :param compare_type: Whether autogenerate compares column types.
+    :param render_as_batch: Whether autogenerate writes batch operations, which SQLite needs.
+    :param configure_args: Any other option of Alembic's ``EnvironmentContext.configure()``.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        db: t.Any = None,
+        directory: str | os.PathLike[str] | None = None,
+        command: str = "db",
+        compare_type: t.Any = True,
+        render_as_batch: bool = True,
+        **configure_args: t.Any,
+    ) -> None:
+        self.configure_callbacks: list[ConfigCallback] = []
+        self.db = db
+        self.directory = DEFAULT_DIRECTORY if directory is None else os.fspath(directory)
+        self.command = command
+        self._defaults = Defaults(
+            given_db=db,
+            given_directory=None if directory is None else os.fspath(directory),
+            configure_args={
+                **configure_args,
+                "compare_type": compare_type,
+                "render_as_batch": render_as_batch,
+            },
+        )
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(
+        self,
+        app: Flask,
+        db: t.Any = None,
+        directory: str | os.PathLike[str] | None = None,
+        command: str | None = None,
+        compare_type: t.Any = None,
+        render_as_batch: bool | None = None,
+        **configure_args: t.Any,
+    ) -> None:
+        """Bind an application; what is not given is as the constructor has it.
+
+        Call it again to complete what an earlier call left out, for example the database.
+
+        :param app: The application.
+        :param db: See :class:`Migrate`, as for the other parameters.
+        """
+        for name, value in (("compare_type", compare_type), ("render_as_batch", render_as_batch)):
+            if value is not None:
+                configure_args[name] = value
+        command = command or self.command
+        earlier = app.extensions.get("dbmigrate", {}).get(command)
+        if earlier is None or earlier.migrate is not self:
+            earlier = self._defaults
+        state = MigrateState(
+            app=app,
+            migrate=self,
+            command=command,
+            given_db=earlier.given_db if db is None else db,
+            given_directory=earlier.given_directory if directory is None else os.fspath(directory),
+            configure_args={**earlier.configure_args, **configure_args},
+            legacy_db=_legacy_db,
+        )
+        register(state)
+        app.cli.add_command(db_group, name=state.command)
+
+    def configure(self, f: CallbackT) -> CallbackT:
+        """Register a function that changes the Alembic ``Config`` of every command.
+
+        :param f: Takes the ``Config`` and returns it.
+        """
+        self.configure_callbacks.append(f)
+        return f
+
+    def call_configure_callbacks(self, config: Config) -> Config:
+        """Pass a ``Config`` through the functions given to :meth:`configure`."""
+        for callback in self.configure_callbacks:
+            config = callback(config)
+        return config
+
+    def get_config(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        x_arg: str | t.Sequence[str] | None = None,
+        opts: t.Iterable[str] | None = None,
+    ) -> Config:
+        """Build the Alembic ``Config`` of the current application.
+
+        :param directory: By default the application's.
+        :param x_arg: What ``-x`` gives to env.py.
+        :param opts: Names of flags to set on ``config.cmd_opts``.
+        :raises MigrationDirectoryError: if there is no migration directory.
+        """
+        from .compat import make_config
+
+        state = current_state()
+        if state.migrate is not self:
+            states = state.app.extensions["dbmigrate"].values()
+            state = next((mine for mine in states if mine.migrate is self), state)
+        return make_config(state, directory, x_arg, opts)
+
+
+def _legacy_db(source: t.Any) -> t.Any:
+    from .compat import LegacyDb
+
+    return LegacyDb(source)

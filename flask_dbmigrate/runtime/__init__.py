@@ -1,0 +1,1 @@
+"""Runs a plan on the databases that env.py opens."""

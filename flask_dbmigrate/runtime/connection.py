@@ -1,0 +1,119 @@
+"""Connections for a run: opened, or borrowed from whoever handed one in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+import typing as t
+
+import sqlalchemy as sa
+
+from ..databases import Database
+from ..databases import safe_url
+from ..dialects import ConnectionProblem
+from ..dialects import facts_of
+from ..errors import ConfigurationError
+from ..errors import DatabaseAccessError
+from ..errors import DatabaseUnavailableError
+from ..errors import DBMigrateError
+
+if t.TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+@contextmanager
+def connected(database: Database) -> t.Iterator[sa.Connection]:
+    """Open a connection and close it again.
+
+    :raises DatabaseUnavailableError: if the database cannot be reached.
+    :raises DatabaseAccessError: if the server refuses the credentials or the database name.
+    """
+    try:
+        connection = database.engine.connect()
+    except sa.exc.DBAPIError as error:
+        raise connection_error(error, database.key, database.engine) from error
+    with connection:
+        yield connection
+
+
+@contextmanager
+def borrowed(connection: sa.Connection) -> t.Iterator[sa.Connection]:
+    """Use somebody else's connection and leave it as it was.
+
+    Their transaction stays open. Without one, what SQLAlchemy began by itself is ended.
+    """
+    own_transaction = not connection.in_transaction()
+    try:
+        yield connection
+    except BaseException:
+        if own_transaction:
+            connection.rollback()
+        raise
+    if own_transaction and connection.in_transaction():
+        connection.commit()
+
+
+def is_async_engine(value: object) -> t.TypeGuard[AsyncEngine]:
+    """Tell whether this is SQLAlchemy's asyncio engine, whose module is loaded only where used."""
+    if not hasattr(value, "sync_engine"):
+        return False
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    return isinstance(value, AsyncEngine)
+
+
+def run_on_async_engine(engine: AsyncEngine, work: t.Callable[[sa.Connection], None]) -> None:
+    """Do some work on a connection of an asyncio engine.
+
+    :raises ConfigurationError: in a thread whose event loop is running.
+    """
+
+    async def main() -> None:
+        async with engine.connect() as connection:
+            await connection.run_sync(work)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(main())
+    else:
+        raise ConfigurationError(
+            "Migrations cannot run in a thread whose event loop is running.",
+            hint="Use 'await asyncio.to_thread(...)', or hand in a connection "
+            "through 'AsyncConnection.run_sync()'.",
+        )
+
+
+def connection_error(
+    error: sa.exc.DBAPIError, key: str, engine: sa.Engine | None
+) -> DBMigrateError:
+    """Say why a connection could not be made.
+
+    :param key: The database's key.
+    :param engine: Its engine, where it is known.
+    """
+    original = error.orig or error
+    facts = facts_of(engine.dialect.name if engine else "")
+    url = safe_url(engine.url) if engine else ""
+    place = f"'{key}' ('{url}')" if url else f"'{key}'"
+    said = facts.message(original)
+    if engine is not None and engine.url.password:
+        said = said.replace(str(engine.url.password), "***")
+    problem = facts.connection_problem(original)
+    if problem is ConnectionProblem.CREDENTIALS:
+        return DatabaseAccessError(
+            f"Database {place} refuses the user or the password: {said}",
+            hint="Correct the user and the password in 'SQLALCHEMY_DATABASE_URI'.",
+            url=url,
+        )
+    if problem is ConnectionProblem.NO_DATABASE:
+        return DatabaseAccessError(
+            f"Database {place} does not exist on its server: {said}",
+            hint="Create it, or correct its name in 'SQLALCHEMY_DATABASE_URI'.",
+            url=url,
+        )
+    return DatabaseUnavailableError(
+        f"Database {place} cannot be reached: {said}",
+        hint="Start it, or correct 'SQLALCHEMY_DATABASE_URI'.",
+        url=url,
+    )

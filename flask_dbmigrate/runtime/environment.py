@@ -1,0 +1,162 @@
+"""The seam: Alembic's environment in which every env.py runs, ours or an old one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+import time
+import typing as t
+
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationInfo
+from alembic.script import Script
+from alembic.script import ScriptDirectory
+import sqlalchemy as sa
+
+from .result import DatabaseResult
+from .result import Listener
+from .result import StepResult
+from .. import _alembic
+from ..databases import safe_url
+from ..databases.base import DEFAULT_KEY
+from ..errors import UnknownDatabaseRevisionError
+
+
+@dataclass
+class Visit:
+    """env.py's visit to one database: what is known while it lasts.
+
+    :param key: ``default``, or the bind key.
+    :param context: Alembic's context, with env.py's connection in it.
+    :param directory: The revisions on disk.
+    :param before: The heads the database was at when the visit began.
+    :param heads: The heads it is at after the steps run so far.
+    :param script: The script that is running.
+    """
+
+    key: str
+    context: MigrationContext
+    directory: ScriptDirectory
+    before: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    steps: list[StepResult] = field(default_factory=list)
+    script: Script | None = None
+
+    @property
+    def engine(self) -> sa.Engine | None:
+        """The engine of env.py's connection; None offline."""
+        return None if self.context.as_sql else getattr(self.context.connection, "engine", None)
+
+    @property
+    def result(self) -> DatabaseResult:
+        """What was done to the database."""
+        url = "" if self.engine is None else safe_url(self.engine.url)
+        return DatabaseResult(self.key, url, self.before, self.heads, tuple(self.steps))
+
+
+Plan = t.Callable[[Visit], t.Iterable[_alembic.Step]]
+"""Decides what to run on a database, given where it stands."""
+
+
+class Recorder:
+    """Follows a run from database to database and from step to step."""
+
+    def __init__(self, plan: Plan, directory: ScriptDirectory, listener: Listener) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.listener = listener
+        self.visits: list[Visit] = []
+
+    def begin(self, key: str, context: MigrationContext) -> None:
+        """Begin the visit to a database."""
+        self.visits.append(Visit(key, context, self.directory))
+
+    def steps(self, heads: tuple[str, ...], context: MigrationContext) -> t.Iterator[_alembic.Step]:
+        """Hand the planned steps to Alembic, one by one.
+
+        Code after a ``yield`` runs when Alembic comes for the next step: the one before is
+        recorded in the version table then.
+        """
+        visit = self.visits[-1]
+        visit.before = visit.heads = heads
+        require_known(visit)
+        for step in self.plan(visit):
+            visit.script = _alembic.script_of(step)
+            description = str(step)
+            self.listener.step_started(description)
+            started = time.monotonic()
+            yield step
+            self._finish(visit, description, time.monotonic() - started)
+
+    def _finish(self, visit: Visit, description: str, seconds: float) -> None:
+        step = self._applied
+        direction = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
+        result = StepResult(direction, step.up_revision_ids, description, seconds)
+        visit.script = None
+        visit.steps.append(result)
+        self.listener.step_finished(result)
+
+    def applied(self, *, step: MigrationInfo, heads: t.Collection[str], **context: t.Any) -> None:
+        """Note where the database is; Alembic calls it when the version table was written."""
+        self.visits[-1].heads = tuple(sorted(heads))
+        self._applied = step
+
+
+def require_known(visit: Visit) -> None:
+    """Check that the revisions in the version table exist on disk.
+
+    :raises UnknownDatabaseRevisionError: if one does not.
+    """
+    known = {script.revision for script in visit.directory.walk_revisions()}
+    unknown = next((head for head in visit.before if head not in known), None)
+    if unknown is not None and not visit.context.as_sql:
+        raise UnknownDatabaseRevisionError(
+            f"Database '{visit.key}' is at revision '{unknown}', "
+            f"which no script in '{visit.directory.dir}' has.",
+            hint="Deploy the code that has it. If it is gone for good, say where the database "
+            "stands with 'flask db stamp --purge REVISION'.",
+            database=visit.key,
+            revision=unknown,
+        )
+
+
+class RunEnvironment(EnvironmentContext):
+    """Alembic's environment, with the options of ``Migrate`` in it and an eye on each step.
+
+    :param options: Options of ``configure()`` for what env.py does not say, online or offline.
+    """
+
+    def __init__(
+        self,
+        config: t.Any,
+        script: ScriptDirectory,
+        *,
+        recorder: Recorder,
+        options: t.Mapping[str, t.Any],
+        **context_options: t.Any,
+    ) -> None:
+        super().__init__(config, script, fn=recorder.steps, **context_options)
+        self.recorder = recorder
+        self.options = options
+
+    def configure(  # type: ignore[override]
+        self, connection: sa.Connection | None = None, url: t.Any = None, **options: t.Any
+    ) -> None:
+        """Configure Alembic as env.py says, and where it says nothing, as ``Migrate`` does."""
+        options = {**self.options, **options}
+        callbacks = sa.util.to_list(options.pop("on_version_apply", None)) or []
+        super().configure(
+            connection=connection,
+            url=url,
+            on_version_apply=[*callbacks, self.recorder.applied],  # type: ignore[arg-type]
+            **options,
+        )
+
+    def run_migrations(self, **kw: t.Any) -> None:
+        """Run what is planned for the database that env.py has just configured."""
+        self.recorder.begin(kw.get("engine_name") or DEFAULT_KEY, self.get_context())
+        super().run_migrations(**kw)
+
+
+_alembic.register_environment(RunEnvironment)

@@ -1,0 +1,128 @@
+"""Says what went wrong while env.py ran, and where the database stands now."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script.revision import RevisionError as AlembicRevisionError
+from alembic.util import CommandError
+import sqlalchemy as sa
+
+from .connection import connection_error
+from .environment import Recorder
+from .environment import Visit
+from ..databases import databases_of
+from ..databases.base import DEFAULT_KEY
+from ..dialects import facts_of
+from ..errors import ConfigurationError
+from ..errors import DBMigrateError
+from ..errors import MigrationError
+from ..script.directory import explain
+from ..script.directory import shorten
+from ..state import MigrateState
+
+
+def explain_failure(error: Exception, state: MigrateState, recorder: Recorder) -> DBMigrateError:
+    """Build our error for whatever env.py or a revision raised."""
+    visit = recorder.visits[-1] if recorder.visits else None
+    if visit is not None and visit.script is not None:
+        return _revision_failed(error, visit)
+    if isinstance(error, (CommandError, AlembicRevisionError)):
+        return explain(error, recorder.directory)
+    if isinstance(error, sa.exc.DBAPIError):
+        if visit is None and error.statement is None:
+            return _not_connected(error, state)
+        key = visit.key if visit else DEFAULT_KEY
+        return MigrationError(
+            f"Database '{key}' reports: {_said(error, visit)}.",
+            hint="Add '--traceback' to see where.",
+            database=key,
+            statement=error.statement,
+        )
+    return _environment_failed(error, recorder)
+
+
+def _revision_failed(error: Exception, visit: Visit) -> MigrationError:
+    script = visit.script
+    assert script is not None
+    line = _line_in(script.path, error)
+    place = shorten(script.path) + (f", line {line}" if line else "")
+    statement = error.statement if isinstance(error, sa.exc.StatementError) else None
+    said = _said(error, visit)
+    message = f"Revision '{script.revision}' failed on database '{visit.key}' ({place}): {said}."
+    if statement:
+        message += f" The statement was: {' '.join(statement.split())}."
+    heads = _heads_now(visit)
+    if heads is not None:
+        names = " and ".join(f"'{head}'" for head in heads)
+        message += f" The database is at {names or 'base'} now."
+    if not visit.context.impl.transactional_ddl and not visit.context.as_sql:
+        message += (
+            f" {visit.context.dialect.name} commits each change of the schema by itself, "
+            "so what the revision did before this point has stayed."
+        )
+    return MigrationError(
+        message,
+        hint=f"Correct '{shorten(script.path)}' and run the command again.",
+        database=visit.key,
+        revision=script.revision,
+        path=script.path,
+        line=line,
+        statement=statement,
+        heads=heads,
+    )
+
+
+def _said(error: Exception, visit: Visit | None) -> str:
+    """Quote the DBMS's own message, or name the Python error."""
+    if isinstance(error, sa.exc.StatementError) and error.orig is not None:
+        name = visit.context.dialect.name if visit else ""
+        return facts_of(name).message(error.orig).rstrip(".")
+    text = str(error).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _line_in(path: str, error: Exception) -> int | None:
+    """Find the last line of a script that took part in an error."""
+    real_path = os.path.realpath(path)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if os.path.realpath(frame.filename) == real_path]
+    return lines[-1] if lines else None
+
+
+def _heads_now(visit: Visit) -> tuple[str, ...] | None:
+    """Read the version table again, now that env.py's transaction has ended."""
+    if visit.engine is None or visit.context.connection is None:
+        return None
+    if not visit.context.connection.closed:  # it was handed in: its owner decides what stays
+        return None
+    options = {
+        name: visit.context.opts[name]
+        for name in ("version_table", "version_table_schema")
+        if name in visit.context.opts
+    }
+    try:
+        with visit.engine.connect() as connection:
+            return MigrationContext.configure(connection, opts=options).get_current_heads()
+    except sa.exc.SQLAlchemyError:
+        return None
+
+
+def _not_connected(error: sa.exc.DBAPIError, state: MigrateState) -> DBMigrateError:
+    """Explain that env.py got no connection; which of several databases it was is not known."""
+    databases = databases_of(state.source)
+    engine = databases[0].engine if len(databases) == 1 else None
+    return connection_error(error, databases[0].key if engine else "of this application", engine)
+
+
+def _environment_failed(error: Exception, recorder: Recorder) -> ConfigurationError:
+    path = recorder.directory.env_py_location
+    line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
+    return ConfigurationError(
+        f"'{shorten(path)}' failed"
+        + (f" in line {line}" if line else "")
+        + f": {_said(error, None)}.",
+        hint="Add '--traceback' to see where.",
+    )

@@ -1,0 +1,70 @@
+"""What a run did, as plain data, and who is told while it does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+import typing as t
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One revision that was run, or one stamp.
+
+    :param direction: ``upgrade``, ``downgrade`` or ``stamp``.
+    :param revisions: The revision, or those that a stamp crossed.
+    :param description: The step as the log shows it: ``upgrade a -> b, message``.
+    :param seconds: How long it took, commit included.
+    """
+
+    direction: str
+    revisions: tuple[str, ...]
+    description: str
+    seconds: float = field(compare=False)
+
+
+@dataclass(frozen=True)
+class DatabaseResult:
+    """What was done to one database.
+
+    :param key: ``default``, or the bind key.
+    :param url: Its URL, without the password.
+    :param before: The heads it was at.
+    :param after: The heads it is at now.
+    :param steps: What was run on it, in order.
+    """
+
+    key: str
+    url: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    steps: tuple[StepResult, ...] = ()
+
+    def __str__(self) -> str:
+        place = " and ".join(f"'{head}'" for head in self.after) or "base"
+        if not self.steps:
+            return f"Database '{self.key}' is at {place}: nothing to do."
+        return f"Database '{self.key}' is at {place} now."
+
+
+class Listener(t.Protocol):
+    """Is told what a run does while it does it."""
+
+    def step_started(self, description: str) -> None:
+        """A step is about to run."""
+
+    def step_finished(self, step: StepResult) -> None:
+        """The step has run, and is committed where each step is."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def step_started(self, description: str) -> None:
+        pass
+
+    def step_finished(self, step: StepResult) -> None:
+        pass
+
+
+SILENT: Listener = Silent()

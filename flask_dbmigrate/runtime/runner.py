@@ -1,0 +1,97 @@
+"""Runs env.py once, with a plan for each database it opens."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+import logging.config
+import threading
+import typing as t
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from .environment import Plan
+from .environment import Recorder
+from .environment import RunEnvironment
+from .environment import Visit
+from .failure import explain_failure
+from .result import Listener
+from .result import SILENT
+from ..errors import DBMigrateError
+from ..state import MigrateState
+from ..state import on_command_line
+from ..state import running
+
+_turn = threading.RLock()  # Alembic's context is a module global
+
+
+def run_environment(
+    state: MigrateState,
+    config: Config,
+    directory: ScriptDirectory,
+    plan: Plan,
+    *,
+    listener: Listener = SILENT,
+    **context_options: t.Any,
+) -> list[Visit]:
+    """Run env.py once.
+
+    :param plan: Says what to run on each database.
+    :param context_options: As for Alembic's ``EnvironmentContext``: ``as_sql``, ``tag`` …
+    :returns: The databases that were visited.
+    :raises DBMigrateError: whatever went wrong, explained.
+    """
+    recorder = Recorder(plan, directory, listener)
+    environment = RunEnvironment(
+        config,
+        directory,
+        recorder=recorder,
+        options=dict(state.configure_args),
+        **context_options,
+    )
+    with _turn, _in_progress(state), _application_logging_kept():
+        try:
+            with environment:
+                directory.run_env()
+        except DBMigrateError:
+            raise
+        except Exception as error:
+            raise explain_failure(error, state, recorder) from error
+    return recorder.visits
+
+
+@contextmanager
+def _in_progress(state: MigrateState) -> t.Iterator[None]:
+    """Let the state answer for ``app.extensions['migrate']``; forget what env.py writes into it."""
+    before = dict(state.configure_args)
+    token = running.set(state)
+    try:
+        yield
+    finally:
+        running.reset(token)
+        state.configure_args.clear()
+        state.configure_args.update(before)
+
+
+@contextmanager
+def _application_logging_kept() -> t.Iterator[None]:
+    """Make ``fileConfig()`` do nothing for this thread, unless the process is a command of ours.
+
+    Old env.py files call it. It silences the application's loggers and closes their handlers,
+    so putting things back afterwards would be too late.
+    """
+    if on_command_line.get():
+        yield
+        return
+    original = logging.config.fileConfig
+    this_thread = threading.get_ident()
+
+    def file_config(*args: t.Any, **kwargs: t.Any) -> None:
+        if threading.get_ident() != this_thread:
+            original(*args, **kwargs)
+
+    logging.config.fileConfig = file_config
+    try:
+        yield
+    finally:
+        logging.config.fileConfig = original

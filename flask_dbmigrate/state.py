@@ -1,0 +1,130 @@
+"""What ``Migrate`` knows about one application, and the one place that says it is missing."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from dataclasses import field
+from functools import partial
+import typing as t
+import warnings
+
+from flask import current_app
+from flask import Flask
+from werkzeug.local import LocalProxy
+
+from .errors import NoDatabaseError
+from .errors import NotRegisteredError
+
+if t.TYPE_CHECKING:
+    from .extension import Migrate
+
+DEFAULT_DIRECTORY = "migrations"
+
+running: ContextVar[MigrateState | None] = ContextVar("flask_dbmigrate.running", default=None)
+"""The state whose command is in progress: it answers for ``app.extensions['migrate']``."""
+
+on_command_line: ContextVar[bool] = ContextVar("flask_dbmigrate.on_command_line", default=False)
+"""Whether the process is a ``flask db`` command and its logging ours to configure."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Defaults:
+    """What ``Migrate`` was given, for applications that give nothing else."""
+
+    given_db: t.Any
+    given_directory: str | None
+    configure_args: dict[str, t.Any]
+
+
+@dataclass(eq=False, kw_only=True)
+class MigrateState(Defaults):
+    """One ``Migrate`` on one application, under one command name.
+
+    Old ``env.py`` files find it as ``current_app.extensions['migrate']`` and read
+    ``db``, ``directory``, ``migrate``, ``configure_args`` and ``metadata``.
+    """
+
+    app: Flask
+    migrate: Migrate
+    command: str
+    legacy_db: t.Callable[[t.Any], t.Any] = field(repr=False)
+
+    @property
+    def directory(self) -> str:
+        """The migration directory as it was given, or ``migrations``."""
+        return self.given_directory or DEFAULT_DIRECTORY
+
+    @property
+    def source(self) -> t.Any:
+        """The object the databases come from: ``db`` as given, else the app's Flask-SQLAlchemy.
+
+        :raises NoDatabaseError: if there is neither.
+        """
+        source = self.given_db or self.app.extensions.get("sqlalchemy")
+        if source is None:
+            raise NoDatabaseError(
+                f"'Migrate' of application '{self.app.name}' has no database.",
+                hint="Call 'Migrate(app, db)' or 'migrate.init_app(app, db)' "
+                "with the 'SQLAlchemy' object of the application.",
+            )
+        return source
+
+    @property
+    def db(self) -> t.Any:
+        """The database object, as env.py files of all ages expect it."""
+        return self.legacy_db(self.source)
+
+    @property
+    def metadata(self) -> t.Any:
+        """``db.metadata``: env.py files before Flask-Migrate 1.2 read it here."""
+        return self.db.metadata
+
+
+def register(state: MigrateState) -> None:
+    """Make a state known to its application."""
+    states: dict[str, MigrateState] = state.app.extensions.setdefault("dbmigrate", {})
+    previous = states.get(state.command)
+    if previous is not None and previous.migrate is not state.migrate:
+        warnings.warn(
+            f"Two 'Migrate' objects are registered as 'flask {state.command}', with the "
+            f"directories '{previous.directory}' and '{state.directory}': the second one counts. "
+            "Give one of them a 'command' of its own.",
+            stacklevel=4,
+        )
+    states[state.command] = state
+    state.app.extensions["migrate"] = LocalProxy(partial(_answering, states))
+
+
+def _answering(states: dict[str, MigrateState]) -> MigrateState:
+    state = running.get()
+    return state if state in states.values() else next(iter(states.values()))  # type: ignore[return-value]
+
+
+def current_state(command: str | None = None) -> MigrateState:
+    """Find the state of the current application.
+
+    :param command: The command name it was registered under; by default the state
+        whose command is in progress, else the first one registered.
+    :raises NotRegisteredError: without an application, or without ``Migrate`` on it.
+    """
+    if not current_app:
+        raise NotRegisteredError(
+            "There is no current Flask application.",
+            hint="Push one first: 'with app.app_context(): ...'.",
+        )
+    states: dict[str, MigrateState] = current_app.extensions.get("dbmigrate", {})
+    if not states:
+        raise NotRegisteredError(
+            f"Application '{current_app.name}' has no 'Migrate'.",
+            hint="Call 'Migrate(app, db)', or 'migrate.init_app(app, db)' in its factory.",
+        )
+    if command is None:
+        return _answering(states)
+    if command not in states:
+        known = ", ".join(f"'{name}'" for name in states)
+        raise NotRegisteredError(
+            f"Application '{current_app.name}' has no 'Migrate' with the command '{command}'.",
+            hint=f"Use one of these: {known}.",
+        )
+    return states[command]

@@ -37,7 +37,7 @@ from .extension import Migrate as Migrate
 
 if t.TYPE_CHECKING:
     from alembic import command as command
-    from alembic.config import Config as AlembicConfig
+    from alembic.config import Config as AlembicConfig  # noqa: F401
     from alembic.util import CommandError as CommandError
 
     from .autogenerate.drift import Difference as Difference

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
 from functools import wraps
 import logging
 import os
@@ -15,6 +17,7 @@ from alembic.util import CommandError
 from flask import g
 import sqlalchemy as sa
 
+from .errors import ConfigurationError
 from .errors import DBMigrateError
 from .script.location import find_directory
 from .script.location import find_pyproject
@@ -61,16 +64,13 @@ def make_config(
     :param x_arg: More for env.py than what ``-x`` gives to the running command.
     :param opts: Names of flags to set on ``config.cmd_opts``.
     :raises MigrationDirectoryError: if there is no migration directory.
-    :raises ConfigurationError: if ``pyproject.toml`` cannot be read.
+    :raises ConfigurationError: if ``alembic.ini`` or ``pyproject.toml`` cannot be read.
     """
     pyproject, script_location = find_pyproject(state)
     given = None if directory is None else os.fspath(directory)
     location = find_directory(state, given, fallback=script_location)
-    ini = os.path.join(location, "alembic.ini")  # noqa: PTH118 - 'package:folder' is no path
-    config = Config(
-        ini if location != script_location or os.path.exists(ini) else None,
-        toml_file=pyproject,
-    )
+    ini = Path(location, "alembic.ini")
+    config = Config(_readable(ini) if ini.is_file() else None, toml_file=pyproject)
     config.cmd_opts = argparse.Namespace(
         x=[*getattr(g, "x_arg", ()), *([x_arg] if isinstance(x_arg, str) else x_arg or ())],
         **{"autogenerate": False, **dict.fromkeys(opts or (), True)},
@@ -79,6 +79,18 @@ def make_config(
         config.set_main_option("script_location", location.replace("%", "%%"))
     config.attributes[STATE] = state
     return state.migrate.call_configure_callbacks(config)
+
+
+def _readable(ini: Path) -> Path:
+    """Check that a file can be read as Alembic reads it."""
+    try:
+        RawConfigParser().read_string(ini.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ConfigParserError) as error:
+        raise ConfigurationError(
+            f"'{ini}' cannot be read: {' '.join(str(error).split())}.",
+            hint="Correct the file, or restore it from version control.",
+        ) from error
+    return ini
 
 
 def catch_errors(f: t.Callable[P, object]) -> t.Callable[P, None]:

@@ -7,7 +7,7 @@
     │   ├── NotRegisteredError                the application has no 'Migrate'
     │   ├── NoDatabaseError                   'Migrate' has no database
     │   ├── MigrationDirectoryError           no migration directory, or a damaged one
-    │   └── DatabaseAccessError               the server refuses the credentials or the database name
+    │   └── DatabaseAccessError               the server refuses the user or the database name
     ├── RevisionError                    1    what lies in the migration directory
     │   ├── RevisionNotFoundError
     │   ├── AmbiguousRevisionError

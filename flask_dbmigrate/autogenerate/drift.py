@@ -110,9 +110,9 @@ def _constraint(item: sa.schema.SchemaItem) -> tuple[str, str]:
     table, name = getattr(item, "table", None), getattr(item, "name", None)
     columns = ", ".join(_column_name(column) for column in _columns(item))
     kind = _KINDS.get(type(item).__name__, "constraint")
-    what = (
-        kind.capitalize() + (f" '{name}'" if name else "") + (f" on ({columns})" if columns else "")
-    )
+    what = kind.capitalize() + (f" '{name}'" if name else "")
+    if columns:
+        what += f" on ({columns})"
     return ("?" if table is None else table.fullname), what
 
 

@@ -23,7 +23,7 @@ def databases_of(db: SQLAlchemy) -> tuple[Database, ...]:
         engines = db.engines
     except (KeyError, RuntimeError) as error:
         raise NoDatabaseError(
-            f"The '{type(db).__name__}' object given to 'Migrate' is not bound to this application.",
+            f"The '{type(db).__name__}' given to 'Migrate' is not bound to this application.",
             hint="Call 'db.init_app(app)' with the same application.",
         ) from error
     if None not in engines:

@@ -104,7 +104,7 @@ class _Run:
                 **self._options_for(database),
             )
             if len(self.databases) > 1:
-                context.get_context().impl.static_output(f"-- Database '{database.key}'\n")
+                context.get_context().impl.static_output(f"-- Database '{database.key}'")
             with context.begin_transaction():
                 context.run_migrations(**self._arguments_for(database))
 

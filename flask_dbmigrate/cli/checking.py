@@ -7,6 +7,7 @@ import typing as t
 import click
 
 from .console import command
+from .console import differences_told_once
 from .console import show
 from .options import json_option
 from .options import verbose_option
@@ -31,7 +32,9 @@ def check(*, as_json: bool, **parameters: t.Any) -> None:
     Exits with 3 if the models and a database differ, or if revisions are pending.
     """
     try:
-        show(commands.check(**parameters), as_json=as_json)
+        with differences_told_once():
+            result = commands.check(**parameters)
+        show(result, as_json=as_json)
     except DriftError as error:
         if as_json:
             show({"differences": error.differences}, as_json=True)

@@ -138,13 +138,13 @@ class Progress:
         self.is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
         self._open = False
 
-    def step_started(self, description: str) -> None:
+    def step_started(self, database: str, description: str) -> None:
         if self.is_terminal:
-            click.echo(f"Running {description}", nl=False, err=True)
+            click.echo(_running(database, description), nl=False, err=True)
             self._open = True
 
-    def step_finished(self, step: StepResult) -> None:
-        start = "" if self._open else f"Running {step.description}"
+    def step_finished(self, database: str, step: StepResult) -> None:
+        start = "" if self._open else _running(database, step.description)
         click.echo(f"{start} ({step.seconds:.2f} s)", err=True)
         self._open = False
 
@@ -156,6 +156,23 @@ class Progress:
         finally:
             if self._open:
                 click.echo(err=True)
+
+
+def _running(database: str, description: str) -> str:
+    place = "" if database == "default" else f" on '{database}'"
+    return f"Running {description}{place}"
+
+
+@contextmanager
+def differences_told_once() -> t.Iterator[None]:
+    """Keep autogenerate's own report of what it finds back: the result says it in full."""
+    autogenerate = logging.getLogger("alembic.autogenerate")
+    level = autogenerate.level
+    autogenerate.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        autogenerate.setLevel(level)
 
 
 @contextmanager

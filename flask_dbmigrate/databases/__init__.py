@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .base import Database as Database
+from .base import DEFAULT_KEY as DEFAULT_KEY
 from .base import safe_url as safe_url
-from .flask_sqlalchemy import databases_of
-
-__all__ = ["Database", "databases_of", "safe_url"]
+from .flask_sqlalchemy import databases_of as databases_of

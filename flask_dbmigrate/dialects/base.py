@@ -19,6 +19,9 @@ class DialectFacts:
     Errors are the driver's own (``DBAPIError.orig``).
     """
 
+    remedy = "Start it"
+    """What helps when a database cannot be reached."""
+
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         """Tell why a connection could not be made."""
         return ConnectionProblem.UNREACHABLE

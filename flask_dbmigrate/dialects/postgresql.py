@@ -27,8 +27,8 @@ class PostgreSQL(DialectFacts):
     def message(self, error: BaseException) -> str:
         diagnostic = getattr(error, "diag", None)
         primary = getattr(diagnostic, "message_primary", None)
-        if primary is None:
-            return super().message(error)
+        if primary is None:  # no connection yet: the server's words come after those of libpq
+            return super().message(error).rpartition("FATAL: ")[2]
         detail = getattr(diagnostic, "message_detail", None)
         return f"{primary} ({detail})" if detail else str(primary)
 

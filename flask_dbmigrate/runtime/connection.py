@@ -9,6 +9,7 @@ import typing as t
 import sqlalchemy as sa
 
 from ..databases import Database
+from ..databases import DEFAULT_KEY
 from ..databases import safe_url
 from ..dialects import ConnectionProblem
 from ..dialects import facts_of
@@ -96,24 +97,25 @@ def connection_error(
     facts = facts_of(engine.dialect.name if engine else "")
     url = safe_url(engine.url) if engine else ""
     place = f"'{key}' ('{url}')" if url else f"'{key}'"
-    said = facts.message(original)
+    said = facts.message(original).rstrip(".")
+    setting = "SQLALCHEMY_DATABASE_URI" if key == DEFAULT_KEY else "SQLALCHEMY_BINDS"
     if engine is not None and engine.url.password:
         said = said.replace(str(engine.url.password), "***")
     problem = facts.connection_problem(original)
     if problem is ConnectionProblem.CREDENTIALS:
         return DatabaseAccessError(
-            f"Database {place} refuses the user or the password: {said}",
-            hint="Correct the user and the password in 'SQLALCHEMY_DATABASE_URI'.",
+            f"Database {place} refuses the user or the password: {said}.",
+            hint=f"Correct the user and the password in '{setting}'.",
             url=url,
         )
     if problem is ConnectionProblem.NO_DATABASE:
         return DatabaseAccessError(
-            f"Database {place} does not exist on its server: {said}",
-            hint="Create it, or correct its name in 'SQLALCHEMY_DATABASE_URI'.",
+            f"Database {place} does not exist on its server: {said}.",
+            hint=f"Create it, or correct its name in '{setting}'.",
             url=url,
         )
     return DatabaseUnavailableError(
-        f"Database {place} cannot be reached: {said}",
-        hint="Start it, or correct 'SQLALCHEMY_DATABASE_URI'.",
+        f"Database {place} cannot be reached: {said}.",
+        hint=f"{facts.remedy}, or correct '{setting}'.",
         url=url,
     )

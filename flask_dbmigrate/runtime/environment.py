@@ -18,8 +18,8 @@ from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
 from .. import _alembic
+from ..databases import DEFAULT_KEY
 from ..databases import safe_url
-from ..databases.base import DEFAULT_KEY
 from ..errors import UnknownDatabaseRevisionError
 
 
@@ -84,7 +84,7 @@ class Recorder:
         for step in self.plan(visit):
             visit.script = _alembic.script_of(step)
             description = str(step)
-            self.listener.step_started(description)
+            self.listener.step_started(visit.key, description)
             started = time.monotonic()
             yield step
             self._finish(visit, description, time.monotonic() - started)
@@ -95,7 +95,7 @@ class Recorder:
         result = StepResult(direction, step.up_revision_ids, description, seconds)
         visit.script = None
         visit.steps.append(result)
-        self.listener.step_finished(result)
+        self.listener.step_finished(visit.key, result)
 
     def applied(self, *, step: MigrationInfo, heads: t.Collection[str], **context: t.Any) -> None:
         """Note where the database is; Alembic calls it when the version table was written."""

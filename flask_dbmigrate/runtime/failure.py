@@ -14,7 +14,7 @@ from .connection import connection_error
 from .environment import Recorder
 from .environment import Visit
 from ..databases import databases_of
-from ..databases.base import DEFAULT_KEY
+from ..databases import DEFAULT_KEY
 from ..dialects import facts_of
 from ..errors import ConfigurationError
 from ..errors import DBMigrateError

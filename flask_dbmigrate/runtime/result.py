@@ -48,22 +48,22 @@ class DatabaseResult:
 
 
 class Listener(t.Protocol):
-    """Is told what a run does while it does it."""
+    """Is told what a run does while it does it; ``database`` is the key of one."""
 
-    def step_started(self, description: str) -> None:
+    def step_started(self, database: str, description: str) -> None:
         """A step is about to run."""
 
-    def step_finished(self, step: StepResult) -> None:
+    def step_finished(self, database: str, step: StepResult) -> None:
         """The step has run, and is committed where each step is."""
 
 
 class Silent:
     """A listener that says nothing."""
 
-    def step_started(self, description: str) -> None:
+    def step_started(self, database: str, description: str) -> None:
         pass
 
-    def step_finished(self, step: StepResult) -> None:
+    def step_finished(self, database: str, step: StepResult) -> None:
         pass
 
 

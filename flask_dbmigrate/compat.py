@@ -84,7 +84,7 @@ def make_config(
 def _readable(ini: Path) -> Path:
     """Check that a file can be read as Alembic reads it."""
     try:
-        RawConfigParser().read_string(ini.read_text("utf-8"))
+        RawConfigParser().read_string(ini.read_text("utf-8"), source=ini.name)
     except (OSError, UnicodeDecodeError, ConfigParserError) as error:
         raise ConfigurationError(
             f"'{ini}' cannot be read: {' '.join(str(error).split())}.",

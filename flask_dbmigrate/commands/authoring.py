@@ -230,13 +230,18 @@ def edit(
         )
     editor = _editor()
     for script in scripts:
+        problem: str | None = None
         try:
             subprocess.run([*editor, script.path], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except OSError as error:
+            problem = error.strerror
+        except subprocess.CalledProcessError as error:
+            problem = f"exit code {error.returncode}"
+        if problem:
             raise ConfigurationError(
-                f"The editor '{shlex.join(editor)}' failed: {error}.",
+                f"The editor '{shlex.join(editor)}' failed: {problem}.",
                 hint="Set the environment variable 'EDITOR' to one that works.",
-            ) from error
+            )
     return EditedRevisions(tuple(map(describe, scripts)))
 
 

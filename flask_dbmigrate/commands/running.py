@@ -17,6 +17,7 @@ from ..runtime.environment import Visit
 from ..runtime.result import DatabaseResult
 from ..runtime.result import Listener
 from ..runtime.result import SILENT
+from ..script.directory import clear_errors
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,12 @@ def stamp(
     workspace = open_workspace(directory, x_arg=x_arg, command=command)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
-        return _alembic.stamp_steps(visit.directory, targets, visit.before)
+        for target in targets:
+            with clear_errors(visit.directory):
+                scripts = visit.directory.get_revisions(target)
+            for name in [script.revision for script in scripts] or [target]:
+                # one after the other: Alembic fails where two of them split a merge
+                yield from _alembic.stamp_steps(visit.directory, (name,), visit.heads)
 
     visits = workspace.run(
         plan,

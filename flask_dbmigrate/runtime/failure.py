@@ -60,8 +60,8 @@ def _revision_failed(error: Exception, visit: Visit) -> MigrationError:
         message += f" The database is at {names or 'base'} now."
     if not visit.context.impl.transactional_ddl and not visit.context.as_sql:
         message += (
-            f" {visit.context.dialect.name} commits each change of the schema by itself, "
-            "so what the revision did before this point has stayed."
+            f" '{visit.context.dialect.name}' commits each change of the schema by itself: "
+            "what the revision did before this point has stayed."
         )
     return MigrationError(
         message,

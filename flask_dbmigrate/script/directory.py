@@ -14,6 +14,7 @@ import typing as t
 from alembic.config import Config
 from alembic.script import Script
 from alembic.script import ScriptDirectory
+from alembic.script.revision import CycleDetected
 from alembic.script.revision import MultipleHeads
 from alembic.script.revision import RangeNotAncestorError
 from alembic.script.revision import ResolutionError
@@ -126,7 +127,18 @@ def explain(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
             "they are not on one branch.",
             hint="Look at the order of revisions with 'flask db history'.",
         )
+    if isinstance(cause, CycleDetected):
+        names = ", ".join(f"'{revision}'" for revision in sorted(cause.revisions))
+        return RevisionError(
+            f"These revisions come after one another in a circle: {names}.",
+            hint="Correct 'down_revision' or 'depends_on' in one of them.",
+        )
     message = str(error).strip()
+    if message == "Ambiguous walk":
+        return RevisionError(
+            "The way to this revision crosses a merge, so a number of steps is ambiguous.",
+            hint="Name the revision itself; 'flask db history' lists them.",
+        )
     if message.startswith("Relative revision"):
         target = message.split()[2]
         return RevisionError(
@@ -147,7 +159,7 @@ def several_heads(heads: tuple[str, ...]) -> MultipleHeadsError:
 
 
 def _not_found(revision: str, directory: ScriptDirectory, message: str) -> DBMigrateError:
-    names = sorted({name for script in _scripts(directory) for name in _names(script)})
+    names = sorted({name for script in _scripts(directory) for name in _names(script)} | _SYMBOLS)
     longer = tuple(name for name in names if name.startswith(revision))
     if "Multiple revisions" in message:
         listed = ", ".join(f"'{name}'" for name in longer)
@@ -167,6 +179,9 @@ def _not_found(revision: str, directory: ScriptDirectory, message: str) -> DBMig
         revision=revision,
         matches=matches,
     )
+
+
+_SYMBOLS = {"head", "heads", "base", "current"}
 
 
 def _scripts(directory: ScriptDirectory) -> t.Iterable[Script]:

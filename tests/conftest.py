@@ -1,0 +1,176 @@
+"""What all tests share: servers, databases, projects, applications in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import typing as t
+
+from flask import Flask
+from flask import has_app_context
+from flask_sqlalchemy import SQLAlchemy
+from harness import Project
+import pytest
+import servers
+import sqlalchemy as sa
+
+import flask_dbmigrate
+
+CHECKOUT = Path(__file__).parent.parent
+DRIVERS = ["sqlite", "psycopg", "psycopg2", "pymysql"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-databases",
+        action="store_true",
+        help="fail where a database server is missing, or where the checkout itself is tested",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--require-databases"):
+        package = Path(flask_dbmigrate.__file__)
+        if CHECKOUT / "flask_dbmigrate" in package.parents:
+            raise pytest.UsageError(f"install the package: it is imported from '{package}'")
+
+
+@pytest.fixture(autouse=True)
+def _no_context_left_behind() -> Iterator[None]:
+    yield
+    assert not has_app_context(), "the test left an application context pushed"
+
+
+ServerT = t.TypeVar("ServerT")
+
+
+def _server(
+    request: pytest.FixtureRequest,
+    open_server: t.Callable[[Path], t.ContextManager[ServerT]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ServerT]:
+    try:
+        with open_server(tmp_path_factory.mktemp("server")) as server:
+            yield server
+    except servers.NoServerError as error:
+        if request.config.getoption("--require-databases"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.PostgreSQL]:
+    """A PostgreSQL server."""
+    yield from _server(request, servers.postgresql, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def strict_postgresql_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[sa.URL]:
+    """An administrator's URL of a PostgreSQL server that checks passwords."""
+    yield from _server(request, servers.own_postgresql, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def mysql_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.MySQL]:
+    """A MariaDB or MySQL server."""
+    yield from _server(request, servers.mysql, tmp_path_factory)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A new SQLite database, in a file."""
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: servers.PostgreSQL) -> Iterator[str]:
+    """A new PostgreSQL database."""
+    with postgresql_server.database("psycopg") as url:
+        yield url
+
+
+@pytest.fixture
+def mysql_url(mysql_server: servers.MySQL) -> Iterator[str]:
+    """A new MariaDB database."""
+    with mysql_server.database("pymysql") as url:
+        yield url
+
+
+@pytest.fixture(params=DRIVERS)
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new database, once for each driver."""
+    driver: str = request.param
+    if driver == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    name = "mysql_server" if driver == "pymysql" else "postgresql_server"
+    server: servers.Server = request.getfixturevalue(name)
+    with server.database(driver) as url:
+        yield url
+
+
+@pytest.fixture
+def project(tmp_path: Path, sqlite_url: str) -> Project:
+    """A project on SQLite with one model, before ``flask db init``."""
+    return Project(tmp_path / "project", sqlite_url)
+
+
+@pytest.fixture
+def new_project(project: Project) -> Project:
+    """A project on SQLite with one model, after ``flask db init``."""
+    project.db("init")
+    return project
+
+
+class Application(t.NamedTuple):
+    """An application in this process; its context is pushed by the test."""
+
+    app: Flask
+    db: SQLAlchemy
+    migrate: flask_dbmigrate.Migrate
+
+
+@pytest.fixture
+def make_application(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[t.Callable[..., Application]]:
+    """Builds applications with one model, and makes a new folder the working directory."""
+    monkeypatch.chdir(tmp_path)
+    made: list[Application] = []
+
+    def make(
+        name: str = "application",
+        *,
+        url: str = sqlite_url,
+        binds: dict[str, str] | None = None,
+        **arguments: t.Any,
+    ) -> Application:
+        app = Flask(name, root_path=str(tmp_path / name))
+        app.config["SQLALCHEMY_DATABASE_URI"] = url
+        app.config["SQLALCHEMY_BINDS"] = binds or {}
+        db = SQLAlchemy(app)
+        db.Table(
+            "user", sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(128))
+        )
+        for key in binds or {}:
+            db.Table("item", sa.Column("id", sa.Integer, primary_key=True), bind_key=key)
+        made.append(Application(app, db, flask_dbmigrate.Migrate(app, db, **arguments)))
+        return made[-1]
+
+    yield make
+    for application in made:
+        with application.app.app_context():
+            for engine in application.db.engines.values():
+                engine.dispose()
+
+
+@pytest.fixture
+def application(make_application: t.Callable[..., Application]) -> Application:
+    """An application on SQLite with one model."""
+    return make_application()

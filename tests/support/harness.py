@@ -1,0 +1,154 @@
+"""A Flask project in a folder of its own, used as its developer would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import os
+from pathlib import Path
+import subprocess
+import sys
+import textwrap
+import typing as t
+
+import sqlalchemy as sa
+
+USER_MODEL = """
+class User(db.Model):
+    id = db.Column(db.Integer, primary_key=True)
+    name = db.Column(db.String(128))
+"""
+
+POST_MODEL = """
+class Post(db.Model):
+    id = db.Column(db.Integer, primary_key=True)
+    title = db.Column(db.String(64), nullable=False)
+"""
+
+APP = """
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from flask_dbmigrate import Migrate
+
+db = SQLAlchemy()
+{models}
+
+def create_app():
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = {url!r}
+    app.config["SQLALCHEMY_BINDS"] = {binds!r}
+    db.init_app(app)
+    Migrate(app, db{arguments})
+    return app
+"""
+
+
+class Project:
+    """A project folder with an ``app.py``.
+
+    :param folder: Where; it is made.
+    :param url: Its database.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write_app()
+
+    def write_app(
+        self,
+        models: str = USER_MODEL,
+        *,
+        binds: dict[str, str] | None = None,
+        arguments: str = "",
+    ) -> None:
+        """Write ``app.py`` anew.
+
+        :param models: The source of the models.
+        :param binds: ``SQLALCHEMY_BINDS``.
+        :param arguments: More arguments for ``Migrate(app, db)``, beginning with a comma.
+        """
+        source = APP.format(models=models, url=self.url, binds=binds or {}, arguments=arguments)
+        (self.folder / "app.py").write_text(source)
+
+    def run(
+        self,
+        *command: str,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a Python module as a command, without a terminal."""
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("FLASK_", "PYTEST_"))
+            and name not in ("EDITOR", "VISUAL", "PYTHONDONTWRITEBYTECODE")
+        }
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=cwd or self.folder,
+            env={**environment, "NO_COLOR": "1", **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def flask(
+        self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``flask`` with these arguments."""
+        return self.run("flask", *arguments, env=env, cwd=cwd)
+
+    def db(self, *arguments: str, env: dict[str, str] | None = None) -> str:
+        """Run ``flask db``, expect success, and return what it prints on stdout."""
+        done = self.flask("db", *arguments, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def fails(self, *arguments: str, exit_code: int, env: dict[str, str] | None = None) -> str:
+        """Run ``flask db``, expect this exit code and no traceback; return what stderr says."""
+        done = self.flask("db", *arguments, env=env)
+        assert done.returncode == exit_code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stderr
+
+    def revision(
+        self,
+        identifier: str,
+        down: str | tuple[str, ...] | None = None,
+        *,
+        upgrade: Iterable[str] = ("pass",),
+        downgrade: Iterable[str] = ("pass",),
+        extra: str = "",
+        directory: str = "migrations",
+    ) -> Path:
+        """Write a revision script by hand."""
+        versions = self.folder / directory / "versions"
+        versions.mkdir(exist_ok=True)
+        path = versions / f"{identifier}_.py"
+        path.write_text(
+            f'"""revision {identifier}"""\n'
+            "from alembic import op\nimport sqlalchemy as sa\n"
+            f"revision = {identifier!r}\ndown_revision = {down!r}\n{extra}\n"
+            "def upgrade():\n" + textwrap.indent("\n".join(upgrade), "    ") + "\n"
+            "def downgrade():\n" + textwrap.indent("\n".join(downgrade), "    ") + "\n"
+        )
+        return path
+
+    def tables(self, url: str | None = None) -> set[str]:
+        """List the tables of a database, the version table left out."""
+        return {name for name in self.inspect(url) if name != "alembic_version"}
+
+    def inspect(self, url: str | None = None) -> list[str]:
+        """List all tables of a database."""
+        engine = sa.create_engine(url or self.url, poolclass=sa.NullPool)
+        return sa.inspect(engine).get_table_names()
+
+    def query(self, statement: str) -> list[tuple[t.Any, ...]]:
+        """Ask the database something, or change it."""
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            result = connection.exec_driver_sql(statement)
+            return [tuple(row) for row in result] if result.returns_rows else []

@@ -1,0 +1,224 @@
+"""Real database servers for tests: given, running at their default place, or started here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+import uuid
+
+import sqlalchemy as sa
+
+PASSWORD = "p@s%s/:#"
+"""The password of every test user: each character breaks a tool that is careless with URLs."""
+
+USER = "dbmigrate_test"
+
+
+class NoServerError(Exception):
+    """There is no server of this kind, and none could be started."""
+
+
+class Server:
+    """A server that makes a new database for each test.
+
+    :param url: The URL of an administrator.
+    """
+
+    def __init__(self, url: sa.URL, *, quote: str, drivers: dict[str, str]) -> None:
+        self.url = url
+        self.quote = quote
+        self.drivers = drivers
+
+    def execute(self, *statements: str) -> None:
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+
+    @contextmanager
+    def database(self, driver: str) -> Iterator[str]:
+        """Create a database that belongs to the test user, and drop it in the end."""
+        name = f"dbmigrate_{uuid.uuid4().hex[:12]}"
+        quoted = f"{self.quote}{name}{self.quote}"
+        self.execute(*self.create(quoted))
+        url = self.url.set(
+            drivername=self.drivers[driver], username=USER, password=PASSWORD, database=name
+        )
+        try:
+            yield url.render_as_string(hide_password=False)
+        finally:
+            self.execute(*self.drop(quoted))
+
+    def create(self, name: str) -> list[str]:
+        raise NotImplementedError
+
+    def drop(self, name: str) -> list[str]:
+        raise NotImplementedError
+
+
+class PostgreSQL(Server):
+    def __init__(self, url: sa.URL) -> None:
+        drivers = {
+            "psycopg": "postgresql+psycopg",
+            "psycopg2": "postgresql+psycopg2",
+            "heroku": "postgres",
+        }
+        super().__init__(url.set(drivername="postgresql+psycopg"), quote='"', drivers=drivers)
+        self.execute(
+            f"DO $$ BEGIN CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'; "
+            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
+
+    def create(self, name: str) -> list[str]:
+        return [f"CREATE DATABASE {name} OWNER {USER}"]
+
+    def drop(self, name: str) -> list[str]:
+        return [f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"]
+
+
+class MySQL(Server):
+    def __init__(self, url: sa.URL) -> None:
+        drivers = {"pymysql": "mysql+pymysql"}
+        super().__init__(url.set(drivername="mysql+pymysql"), quote="`", drivers=drivers)
+        self.execute(
+            *(
+                f"CREATE USER IF NOT EXISTS '{USER}'@'{host}' IDENTIFIED BY '{PASSWORD}'"
+                for host in ("localhost", "127.0.0.1")
+            )
+        )
+
+    def create(self, name: str) -> list[str]:
+        return [
+            f"CREATE DATABASE {name}",
+            *(f"GRANT ALL ON {name}.* TO '{USER}'@'{host}'" for host in ("localhost", "127.0.0.1")),
+        ]
+
+    def drop(self, name: str) -> list[str]:
+        return [f"DROP DATABASE IF EXISTS {name}"]
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[PostgreSQL]:
+    """Find or start PostgreSQL.
+
+    :param folder: An empty folder for a server of our own.
+    :raises NoServerError: if there is none.
+    """
+    given = os.environ.get("DBMIGRATE_TEST_POSTGRESQL")
+    default = "postgresql://postgres@127.0.0.1:5432/postgres"
+    if given or is_listening(5432):
+        yield PostgreSQL(sa.make_url(given or default))
+        return
+    with own_postgresql(folder) as url:
+        yield PostgreSQL(url)
+
+
+@contextmanager
+def own_postgresql(folder: Path) -> Iterator[sa.URL]:
+    """Start a PostgreSQL that really asks for the password."""
+    initdb = _binary("initdb", *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
+    data, secret, port = folder / "data", folder / "password", free_port()
+    secret.write_text(PASSWORD)
+    for parent in (folder, *folder.parents[:2]):  # PostgreSQL refuses to run as root
+        parent.chmod(0o755)
+    account = _account("postgres", folder)
+    subprocess.run(
+        [initdb, "-D", data, "-U", "admin", "--auth=scram-sha-256", f"--pwfile={secret}", "-N"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **account,
+    )
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
+    server = initdb.with_name("postgres")
+    with _running([server, "-D", data, *options], port, cwd=folder, **account):
+        yield sa.URL.create("postgresql+psycopg", "admin", PASSWORD, "127.0.0.1", port, "postgres")
+
+
+@contextmanager
+def mysql(folder: Path) -> Iterator[MySQL]:
+    """Find or start MariaDB or MySQL.
+
+    :param folder: An empty folder for a server of our own.
+    :raises NoServerError: if there is none.
+    """
+    given = os.environ.get("DBMIGRATE_TEST_MYSQL")
+    if given or is_listening(3306):
+        yield MySQL(sa.make_url(given or "mysql://root@127.0.0.1:3306/mysql"))
+        return
+    install, server = _binary("mariadb-install-db"), _binary("mariadbd", Path("/usr/sbin"))
+    data, port = folder / "data", free_port()
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    account = _account("mysql", folder)
+    subprocess.run(
+        [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **account,
+    )
+    command = [
+        server,
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        f"--socket={folder / 'socket'}",
+    ]
+    with _running(command, port, cwd=folder, **account):
+        yield MySQL(sa.URL.create("mysql", "root", None, "127.0.0.1", port, "mysql"))
+
+
+def is_listening(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _binary(name: str, *folders: Path) -> Path:
+    path = shutil.which(name, path=os.pathsep.join(map(str, (*folders, os.environ["PATH"]))))
+    if path is None:
+        raise NoServerError(f"there is no '{name}' on this machine")
+    return Path(path)
+
+
+def _account(name: str, folder: Path) -> dict[str, t.Any]:
+    """Run a server as the account its package made, where the tests run as root."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return {}
+    shutil.chown(folder, name)
+    return {"user": name}
+
+
+@contextmanager
+def _running(command: list[t.Any], port: int, **options: t.Any) -> Iterator[None]:
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not is_listening(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise NoServerError(f"'{command[0]}' does not start")
+            time.sleep(0.05)  # no event tells that a server listens
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -9,6 +9,7 @@ import typing as t
 from flask import Flask
 from flask import has_app_context
 from flask_sqlalchemy import SQLAlchemy
+from harness import Application
 from harness import Project
 import pytest
 import servers
@@ -126,14 +127,6 @@ def new_project(project: Project) -> Project:
     """A project on SQLite with one model, after ``flask db init``."""
     project.db("init")
     return project
-
-
-class Application(t.NamedTuple):
-    """An application in this process; its context is pushed by the test."""
-
-    app: Flask
-    db: SQLAlchemy
-    migrate: flask_dbmigrate.Migrate
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -39,7 +40,8 @@ class Error(click.ClickException):
     def show(self, file: t.IO[t.Any] | None = None) -> None:
         if self.traceback:
             click.echo(self.traceback, err=True)
-        click.secho("Error: ", fg="red", nl=False, err=True)
+        colour = None if os.environ.get("NO_COLOR") else "red"
+        click.secho("Error: ", fg=colour, nl=False, err=True)
         click.echo(self.message, err=True)
         if self.hint:
             click.echo(self.hint, err=True)

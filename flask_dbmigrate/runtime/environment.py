@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
 from alembic.script import Script
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 import sqlalchemy as sa
 
 from .result import DatabaseResult
@@ -108,17 +109,18 @@ def require_known(visit: Visit) -> None:
 
     :raises UnknownDatabaseRevisionError: if one does not.
     """
-    known = {script.revision for script in visit.directory.walk_revisions()}
-    unknown = next((head for head in visit.before if head not in known), None)
-    if unknown is not None and not visit.context.as_sql:
-        raise UnknownDatabaseRevisionError(
-            f"Database '{visit.key}' is at revision '{unknown}', "
-            f"which no script in '{visit.directory.dir}' has.",
-            hint="Deploy the code that has it. If it is gone for good, say where the database "
-            "stands with 'flask db stamp --purge REVISION'.",
-            database=visit.key,
-            revision=unknown,
-        )
+    for head in visit.before:
+        try:
+            visit.directory.get_revision(head)
+        except CommandError as error:
+            raise UnknownDatabaseRevisionError(
+                f"Database '{visit.key}' is at revision '{head}', "
+                f"which no script in '{visit.directory.dir}' has.",
+                hint="Deploy the code that has it. If it is gone for good, say where the "
+                "database stands with 'flask db stamp --purge REVISION'.",
+                database=visit.key,
+                revision=head,
+            ) from error
 
 
 class RunEnvironment(EnvironmentContext):

@@ -10,7 +10,11 @@ import sys
 import textwrap
 import typing as t
 
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 import sqlalchemy as sa
+
+import flask_dbmigrate
 
 USER_MODEL = """
 class User(db.Model):
@@ -40,6 +44,14 @@ def create_app():
     Migrate(app, db{arguments})
     return app
 """
+
+
+class Application(t.NamedTuple):
+    """An application in this process; its context is pushed by the test."""
+
+    app: Flask
+    db: SQLAlchemy
+    migrate: flask_dbmigrate.Migrate
 
 
 class Project:

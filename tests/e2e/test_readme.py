@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ import pytest
 
 import flask_dbmigrate.cli
 
-README = (Path(__file__).parents[2] / "README.rst").read_text()
+CHECKOUT = Path(__file__).parents[2]
+README = (CHECKOUT / "README.rst").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -67,6 +69,24 @@ def test_console_blocks_show_real_output(tmp_path: Path) -> None:
         real += f"$ {command}\n{done.stdout}"
     assert len(examples()) >= 5
     assert normal(real) == normal(shown)
+
+
+def test_first_command_works_on_a_fresh_machine(tmp_path: Path) -> None:
+    """The line at the top installs the package and migrates the example application."""
+    ignored = shutil.ignore_patterns(".*", "instance", "__pycache__", "*.db")
+    checkout = shutil.copytree(CHECKOUT, tmp_path / "checkout", ignore=ignored)
+    line = next(line for line in README.splitlines() if line.startswith("    python3 -m venv"))
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "DATABASE_URL", "VIRTUAL_ENV")
+    }
+    done = subprocess.run(
+        line, shell=True, cwd=checkout, env=clean, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "No new upgrade operations detected.\n"
+    assert "Database 'default' is at 'c20b86f1d5a7' now." in done.stderr
 
 
 @pytest.mark.parametrize("name", flask_dbmigrate.cli.db.list_commands(None))  # type: ignore[arg-type]

@@ -28,7 +28,8 @@ class PostgreSQL(DialectFacts):
         diagnostic = getattr(error, "diag", None)
         primary = getattr(diagnostic, "message_primary", None)
         if primary is None:  # no connection yet: the server's words come after those of libpq
-            return super().message(error).rpartition("FATAL: ")[2]
+            said = super().message(error).rpartition("FATAL: ")[2]
+            return said.partition(" Is the server running")[0]
         detail = getattr(diagnostic, "message_detail", None)
         return f"{primary} ({detail})" if detail else str(primary)
 

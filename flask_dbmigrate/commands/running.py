@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import itertools
 import re
 import typing as t
 
@@ -147,12 +148,12 @@ def stamp(
     workspace = open_workspace(directory, x_arg=x_arg, command=command)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
-        for target in targets:
-            with clear_errors(visit.directory):
-                scripts = visit.directory.get_revisions(target)
-            for name in [script.revision for script in scripts] or [target]:
-                # one after the other: Alembic fails where two of them split a merge
-                yield from _alembic.stamp_steps(visit.directory, (name,), visit.heads)
+        with clear_errors(visit.directory):
+            scripts = [visit.directory.get_revisions(target) or (None,) for target in targets]
+        for script in itertools.chain(*scripts):
+            # one after the other: Alembic fails where two of them split a merge
+            name = script.revision if script else "base"
+            yield from _alembic.stamp_steps(visit.directory, (name,), visit.heads)
 
     visits = workspace.run(
         plan,

@@ -59,6 +59,7 @@ if t.TYPE_CHECKING:
     from .commands import upgrade as upgrade
     from .commands.authoring import EditedRevisions as EditedRevisions
     from .commands.authoring import NewRevisions as NewRevisions
+    from .commands.browsing import BranchPoints as BranchPoints
     from .commands.browsing import Revisions as Revisions
     from .commands.checking import CheckResult as CheckResult
     from .commands.checking import CurrentResult as CurrentResult
@@ -81,6 +82,7 @@ _homes = {
     "Difference": ".autogenerate.drift",
     "EditedRevisions": ".commands.authoring",
     "NewRevisions": ".commands.authoring",
+    "BranchPoints": ".commands.browsing",
     "Revisions": ".commands.browsing",
     "CheckResult": ".commands.checking",
     "CurrentResult": ".commands.checking",
@@ -106,6 +108,9 @@ def __getattr__(name: str) -> t.Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(_homes[name], __name__)
     return getattr(home, _other_names.get(name, name))
+
+
+__all__ = ["Migrate", *_homes]
 
 
 def __dir__() -> list[str]:

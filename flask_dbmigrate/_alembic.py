@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+import traceback
+from types import ModuleType
 import typing as t
 
 import alembic.context
@@ -9,6 +12,9 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 from alembic.script import ScriptDirectory
+from alembic.script import write_hooks
+
+from .errors import ScriptError
 
 
 class Step(t.Protocol):
@@ -40,14 +46,32 @@ def upgrade_steps(
     directory: ScriptDirectory, target: str, heads: tuple[str, ...]
 ) -> t.Sequence[Step]:
     """Plan the way up from these heads to a target."""
-    return directory._upgrade_revs(target, heads)  # type: ignore[arg-type]
+    with _functions_of_scripts():
+        return directory._upgrade_revs(target, heads)  # type: ignore[arg-type]
 
 
 def downgrade_steps(
     directory: ScriptDirectory, target: str, heads: tuple[str, ...]
 ) -> t.Sequence[Step]:
     """Plan the way down from these heads to a target."""
-    return directory._downgrade_revs(target, heads)  # type: ignore[arg-type]
+    with _functions_of_scripts():
+        return directory._downgrade_revs(target, heads)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _functions_of_scripts() -> t.Iterator[None]:
+    """Name the script that lacks the function a step needs: Alembic looks for it while planning."""
+    try:
+        yield
+    except AttributeError as error:
+        if not isinstance(error.obj, ModuleType):
+            raise
+        path = str(error.obj.__file__)
+        raise ScriptError(
+            f"The script '{path}' has no function '{error.name}()'.",
+            hint=f"Add 'def {error.name}(): pass', or what it should do.",
+            path=path,
+        ) from error
 
 
 def stamp_steps(
@@ -60,6 +84,12 @@ def stamp_steps(
 def ensure_version_table(context: MigrationContext) -> None:
     """Create the version table unless it exists; offline, write its CREATE TABLE."""
     context._ensure_version_table()
+
+
+def failed_in_hook(error: BaseException) -> bool:
+    """Tell whether an error comes from a post-write hook: the script was written by then."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename == write_hooks.__file__ for frame in frames)
 
 
 def script_of(step: Step) -> Script | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
+from copy import copy
 from functools import wraps
 import logging
 import os
 from pathlib import Path
 import typing as t
+from weakref import WeakKeyDictionary
 
 import alembic
 from alembic.config import Config as AlembicConfig
@@ -75,8 +77,7 @@ def make_config(
         x=[*getattr(g, "x_arg", ()), *([x_arg] if isinstance(x_arg, str) else x_arg or ())],
         **{"autogenerate": False, **dict.fromkeys(opts or (), True)},
     )
-    if location != script_location:
-        config.set_main_option("script_location", location.replace("%", "%%"))
+    config.set_main_option("script_location", location.replace("%", "%%"))
     config.attributes[STATE] = state
     return state.migrate.call_configure_callbacks(config)
 
@@ -121,7 +122,13 @@ class LegacyDb:
     def __init__(self, db: t.Any) -> None:
         self._db = db
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._db)
+
     def __getattr__(self, name: str) -> t.Any:
+        if name == "_db":  # while it is copied
+            raise AttributeError(name)
         return getattr(self._db, name)
 
     @property
@@ -153,7 +160,14 @@ class _VisibleURL(sa.URL):
         return self.render_as_string(hide_password=False)
 
 
+_visible_engines: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
+
+
 def _with_visible_password(engine: sa.Engine) -> sa.Engine:
-    visible = engine.execution_options()
-    visible.url = tuple.__new__(_VisibleURL, engine.url)
+    """Return the engine's twin: the same pool and listeners, another way to show the URL."""
+    visible = _visible_engines.get(engine)
+    if visible is None:
+        engine.dispatch  # noqa: B018 - made on first use, and shared from then on
+        visible = _visible_engines[engine] = copy(engine)
+        visible.url = tuple.__new__(_VisibleURL, engine.url)
     return visible

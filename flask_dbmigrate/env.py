@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextlib import ExitStack
 from dataclasses import replace
+import itertools
 import logging.config
 import os
+import re
 import typing as t
 
 from alembic import context
@@ -65,13 +67,21 @@ def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
             run.online(handed_in)
 
 
-def database_keys() -> list[str]:
-    """List the bind keys of the current application; the default database's is an empty string.
+def function_names() -> dict[str, str]:
+    """Name a script's function for each bind key; the default database's key is empty.
 
-    The revision template of ``flask db init --multidb`` writes a function for each.
+    The revision template of ``flask db init --multidb`` writes ``upgrade_<name>`` for each.
     """
+    names: dict[str, str] = {}
     with _application():
-        return [database.engine_name for database in databases_of(current_state().source)]
+        for database in databases_of(current_state().source):
+            name = plain = re.sub(r"\W", "_", database.engine_name)
+            for number in itertools.count(2):
+                if name not in names.values():
+                    break
+                name = f"{plain}_{number}"
+            names[database.engine_name] = name
+    return names
 
 
 class _Run:
@@ -85,7 +95,7 @@ class _Run:
         self.options = options
 
     def online(self, handed_in: sa.Connection | sa.Engine | None) -> None:
-        """Run on all databases; all commit in the end, or none does."""
+        """Run on all databases. They commit in the end; where DDL is not transactional, earlier."""
         with ExitStack() as stack:
             for database in self.databases:
                 bind = handed_in if database is self.databases[0] else None
@@ -128,11 +138,19 @@ def _connection(
         return connected(replace(database, engine=handed_in))
     if isinstance(handed_in, sa.Connection):
         return borrowed(handed_in)
+    if hasattr(handed_in, "connect"):  # pytest-alembic's connection in an engine's clothes
+        return _lent(handed_in)
     raise ConfigurationError(
         "'Config.attributes[\"connection\"]' is neither a Connection nor an Engine: "
         f"it is a '{type(handed_in).__name__}'.",
         hint="Hand in an 'sqlalchemy.Connection', 'Engine' or 'AsyncEngine'.",
     )
+
+
+@contextmanager
+def _lent(lender: t.Any) -> t.Iterator[sa.Connection]:
+    with lender.connect() as connection, borrowed(connection):
+        yield connection
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import typing as t
 from flask import Flask
 
 from .cli import db as db_group
+from .errors import ConfigurationError
 from .state import current_state
 from .state import DEFAULT_DIRECTORY
 from .state import Defaults
@@ -108,9 +109,18 @@ class Migrate:
         return f
 
     def call_configure_callbacks(self, config: Config) -> Config:
-        """Pass a ``Config`` through the functions given to :meth:`configure`."""
+        """Pass a ``Config`` through the functions given to :meth:`configure`.
+
+        :raises ConfigurationError: if one of them does not return it.
+        """
         for callback in self.configure_callbacks:
-            config = callback(config)
+            changed = callback(config)
+            if changed is None:
+                raise ConfigurationError(
+                    f"'{callback.__name__}()', given to 'Migrate.configure', returns nothing.",
+                    hint="End it with 'return config'.",
+                )
+            config = changed
         return config
 
     def get_config(

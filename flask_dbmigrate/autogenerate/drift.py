@@ -60,8 +60,8 @@ def _describe(kind: str, details: list[t.Any]) -> tuple[str | None, str | None, 
         return table, None, f"Table '{table}' {_WHERE[action]}."
     if subject == "table_comment":
         table = details[0].fullname
-        comment = details[0].comment
-        return table, None, f"The comment of table '{table}' is {comment!r} in the models."
+        comment = _value(details[0].comment if action == "add" else None)
+        return table, None, f"The comment of table '{table}' is {comment} in the models."
     if isinstance(details[0] if details else None, sa.schema.SchemaItem):
         table, what = _constraint(details[0])
         return table, None, f"{what} of table '{table}' {_WHERE[action]}."
@@ -113,6 +113,8 @@ def _constraint(item: sa.schema.SchemaItem) -> tuple[str, str]:
     what = kind.capitalize() + (f" '{name}'" if name else "")
     if columns:
         what += f" on ({columns})"
+    if isinstance(item, sa.ForeignKeyConstraint):
+        what += f" to ({', '.join(element.target_fullname for element in item.elements)})"
     return ("?" if table is None else table.fullname), what
 
 
@@ -130,7 +132,7 @@ def _columns(item: t.Any) -> t.Iterable[t.Any]:
 
 
 def _column_name(column: t.Any) -> str:
-    return getattr(column, "name", None) or str(column)
+    return column.name if isinstance(column, sa.Column) else str(column)
 
 
 def _qualified(schema: str | None, table: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
@@ -31,10 +32,10 @@ if t.TYPE_CHECKING:
 class Error(click.ClickException):
     """One of our errors, as the command line shows it."""
 
-    def __init__(self, error: DBMigrateError, group: str, *, show_traceback: bool) -> None:
+    def __init__(self, error: DBMigrateError, *, show_traceback: bool) -> None:
         super().__init__(error.message)
         self.exit_code = error.exit_code  # type: ignore[misc]
-        self.hint = error.hint.replace("'flask db ", f"'flask {group} ")
+        self.hint = _as_called(error.hint)
         self.traceback = "".join(traceback.format_exception(error)) if show_traceback else ""
 
     def show(self, file: t.IO[t.Any] | None = None) -> None:
@@ -52,25 +53,37 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Let ``flask db downgrade -1`` name a revision; Click takes it for an option."""
-        relative = [arg for arg in args if re.fullmatch(r"-\d+", arg)]
-        if relative and "--" not in args:
+        takes_value = {
+            name
+            for parameter in self.params
+            if isinstance(parameter, click.Option) and not parameter.is_flag
+            for name in parameter.opts
+        }
+        relative = [
+            arg
+            for before, arg in itertools.pairwise(["", *args])
+            if re.fullmatch(r"-\d+", arg) and before not in takes_value
+        ]
+        if len(relative) == 1 and "--" not in args and _takes_arguments(self):
             args = [arg for arg in args if arg not in relative] + ["--", *relative]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> t.Any:
         """Run the command."""
-        group = ctx.parent.info_name if ctx.parent and ctx.parent.info_name else "db"
-        flagged = ctx.parent is not None and ctx.parent.params.get("traceback")
-        show_traceback = bool(ctx.params.pop("traceback", False) or flagged)
+        flagged = [c.params.get("traceback") for c in (ctx, ctx.parent) if c is not None]
         try:
             with _on_command_line():
                 return super().invoke(ctx)
         except DBMigrateError as error:
             debug = bool(current_app and current_app.debug)
-            raise Error(error, group, show_traceback=show_traceback or debug) from error
+            raise Error(error, show_traceback=any(flagged) or debug) from error
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(130)
+
+
+def _takes_arguments(command: click.Command) -> bool:
+    return any(isinstance(parameter, click.Argument) for parameter in command.params)
 
 
 def command(name: str) -> t.Callable[[t.Callable[..., None]], click.Command]:
@@ -86,7 +99,9 @@ def command(name: str) -> t.Callable[[t.Callable[..., None]], click.Command]:
         @traceback_option
         @with_appcontext
         @functools.wraps(function)
-        def callback(directory: str | None, x_arg: tuple[str, ...], **parameters: t.Any) -> None:
+        def callback(
+            directory: str | None, x_arg: tuple[str, ...], traceback: bool, **parameters: t.Any
+        ) -> None:
             g.directory = directory or getattr(g, "directory", None)
             g.x_arg = (*getattr(g, "x_arg", ()), *x_arg)
             function(directory=g.directory, command=_registered_name(), **parameters)
@@ -112,7 +127,17 @@ def show(value: object, *, as_json: bool = False) -> None:
 
 def note(text: object) -> None:
     """Say something on stderr."""
-    click.echo(str(text), err=True)
+    click.echo(_as_called(str(text)), err=True)
+
+
+def _as_called(text: str) -> str:
+    """Let commands in a text begin as the user calls them: ``flask database upgrade``."""
+    names: list[str] = []
+    group = click.get_current_context().parent
+    while group is not None and (group.parent is not None or not names):
+        names.insert(0, group.info_name or "db")
+        group = group.parent
+    return text.replace("'flask db ", f"'flask {' '.join(names or ['db'])} ")
 
 
 def _plain(value: t.Any) -> t.Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import MutableMapping
 from importlib import import_module
-import typing as t
 
 import click
 from flask import g
@@ -14,27 +15,39 @@ from .options import traceback_option
 from .options import x_arg_option
 from ..commands import FAMILIES
 
-_homes = {name.replace("_", "-"): family for family, names in FAMILIES.items() for name in names}
 
+class LazyCommands(MutableMapping[str, click.Command]):
+    """Commands by name; the module of one of ours is imported when the command is looked up.
 
-class LazyGroup(click.Group):
-    """A group whose own commands are imported when they are needed.
-
-    A command that a user adds comes before ours of the same name.
+    A command that a user adds takes the place of ours of the same name.
     """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_homes})
+    def __init__(self) -> None:
+        self._commands: dict[str, click.Command | str] = {
+            name.replace("_", "-"): family for family, names in FAMILIES.items() for name in names
+        }
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        command = super().get_command(ctx, cmd_name)
-        if command is None and cmd_name in _homes:
-            module = import_module(f".{_homes[cmd_name]}", __package__)
-            command = t.cast(click.Command, getattr(module, cmd_name.replace("-", "_")))
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._commands[name]
+        if isinstance(command, str):
+            module = import_module(f".{command}", __package__)
+            command = self._commands[name] = getattr(module, name.replace("-", "_"))
         return command
 
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._commands[name] = command
 
-@click.group(cls=LazyGroup)
+    def __delitem__(self, name: str) -> None:
+        del self._commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+
+@click.group(commands=LazyCommands())
 @directory_option
 @x_arg_option
 @traceback_option

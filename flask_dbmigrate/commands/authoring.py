@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 import os
-from pathlib import Path
 import shlex
 import shutil
 import subprocess
@@ -14,25 +12,25 @@ import typing as t
 
 from alembic.autogenerate import RevisionContext
 from alembic.script import Script
-from alembic.script import ScriptDirectory
-from alembic.util import rev_id as new_revision_id
 
 from .browsing import find_scripts
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import Workspace
 from .workspace import XArg
-from .. import _alembic
 from ..autogenerate.pipeline import compare
 from ..autogenerate.pipeline import new_revision
 from ..errors import ConfigurationError
 from ..errors import RevisionError
 from ..runtime.environment import Visit
 from ..script.directory import clear_errors
-from ..script.directory import require_template
 from ..script.directory import shorten
 from ..script.revisions import describe
 from ..script.revisions import Revision
+from ..script.scaffold import all_or_nothing
+from ..script.scaffold import escape
+from ..script.scaffold import free_id
+from ..script.scaffold import require_template
 
 
 @dataclass(frozen=True)
@@ -87,12 +85,12 @@ def revision(
     opts = ("autogenerate",) if autogenerate else ()
     workspace = open_workspace(directory, x_arg=x_arg, command=command, opts=opts)
     arguments = {
-        "message": _docstring(message),
+        "message": escape(message),
         "head": head,
         "splice": splice,
         "branch_label": branch_label,
         "version_path": version_path,
-        "rev_id": _free_id(workspace.directory, rev_id),
+        "rev_id": free_id(workspace.directory, rev_id),
         "depends_on": depends_on,
         "autogenerate": autogenerate,
         "sql": sql,
@@ -110,7 +108,7 @@ def revision(
     else:
         context = _empty_revision(workspace, arguments)
     ids = [script.rev_id for script in context.generated_revisions if script.rev_id]
-    with _all_or_nothing(workspace.directory, ids):
+    with all_or_nothing(workspace.directory, ids):
         scripts = [script for script in context.generate_scripts() if script is not None]
     return NewRevisions(tuple(map(describe, scripts)))
 
@@ -181,11 +179,11 @@ def merge(
         )
     if workspace.is_set("revision_environment"):
         workspace.run(lambda visit: (), dont_mutate=True)
-    identifier = _free_id(workspace.directory, rev_id)
-    with _all_or_nothing(workspace.directory, [identifier]):
+    identifier = free_id(workspace.directory, rev_id)
+    with all_or_nothing(workspace.directory, [identifier]):
         script = workspace.directory.generate_revision(
             identifier,
-            _docstring(message),
+            escape(message),
             refresh=True,
             head=names,
             branch_labels=branch_label,
@@ -259,26 +257,6 @@ def _editor() -> list[str]:
     )
 
 
-def _docstring(message: str | None) -> str | None:
-    """Escape what would end the docstring of the script early."""
-    return message and message.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-
-
-def _free_id(directory: ScriptDirectory, given: str | None) -> str:
-    """Return the identifier of a new revision.
-
-    :raises RevisionError: if the one that was given is taken.
-    """
-    identifier = given or new_revision_id()
-    for script in directory.walk_revisions():
-        if script.revision == identifier:
-            raise RevisionError(
-                f"Revision '{identifier}' exists already: '{shorten(script.path)}'.",
-                hint="Give another '--rev-id', or none.",
-            )
-    return identifier
-
-
 def _empty_revision(workspace: Workspace, arguments: dict[str, t.Any]) -> RevisionContext:
     context = RevisionContext(
         workspace.config, workspace.directory, {**new_revision(), **arguments}
@@ -301,33 +279,3 @@ def _empty_revision(workspace: Workspace, arguments: dict[str, t.Any]) -> Revisi
             hint="Leave '--sql' out.",
         )
     return context
-
-
-@contextmanager
-def _all_or_nothing(directory: ScriptDirectory, ids: t.Sequence[str]) -> t.Iterator[None]:
-    """Remove the scripts of these revisions again if writing them fails."""
-    before = set(_files(directory))
-    try:
-        with clear_errors(directory):
-            yield
-    except Exception as error:
-        for path in set(_files(directory)) - before:
-            if any(identifier in path.read_text("utf-8", "replace") for identifier in ids):
-                path.unlink()
-        if isinstance(error, OSError):
-            raise ConfigurationError(
-                f"The script cannot be written to '{error.filename}': {error.strerror}.",
-                hint="Make the directory writable, or name another one with '--directory'.",
-            ) from error
-        if isinstance(error, SyntaxError):
-            raise ConfigurationError(
-                f"'script.py.mako' makes a script that is no Python: {error.msg} "
-                f"(line {error.lineno}).",
-                hint=f"Correct '{shorten(directory.dir)}/script.py.mako'.",
-            ) from error
-        raise
-
-
-def _files(directory: ScriptDirectory) -> t.Iterator[Path]:
-    for location in _alembic.version_locations(directory):
-        yield from Path(location).rglob("*.py")

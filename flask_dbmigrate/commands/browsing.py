@@ -8,6 +8,7 @@ import typing as t
 
 from .workspace import Directory
 from .workspace import open_workspace
+from .workspace import split_range
 from .workspace import Workspace
 from .workspace import XArg
 from ..errors import ConfigurationError
@@ -20,7 +21,7 @@ from ..script.revisions import Revision
 class Revisions:
     """Some revisions, in the order they are shown.
 
-    :param style: How ``str()`` shows each: ``full``, ``line``, ``name`` or ``branch``.
+    :param style: How ``str()`` shows each: ``full``, ``line`` or ``name``.
     """
 
     revisions: tuple[Revision, ...]
@@ -36,17 +37,10 @@ class Revisions:
         return len(self.revisions)
 
 
-def _branch(revision: Revision) -> str:
-    indent = " " * len(revision.revision)
-    nexts = "".join(f"\n{indent} -> {name}" for name in revision.next_revisions)
-    return f"{revision.name}{nexts}\n"
-
-
 _STYLES: dict[str, t.Callable[[Revision], str]] = {
     "full": str,
     "line": lambda revision: revision.line,
     "name": lambda revision: revision.name,
-    "branch": _branch,
 }
 
 
@@ -74,6 +68,7 @@ def find_scripts(workspace: Workspace, names: t.Iterable[str]) -> list[t.Any]:
     """Find the scripts of some revisions; ``current`` means those the databases are at."""
     scripts: dict[str, t.Any] = {}
     for name in names:
+        _, name = split_range(name, sql=False)
         revisions = tuple(workspace.current_heads()) if name == "current" else name
         with clear_errors(workspace.directory):
             for script in workspace.directory.get_revisions(revisions):
@@ -144,13 +139,47 @@ def heads(
     return Revisions(tuple(map(describe, scripts)), "full" if verbose else "name")
 
 
+@dataclass(frozen=True)
+class BranchPoint:
+    """A revision that several others come after.
+
+    :param revision: The revision.
+    :param branches: Those that come after it.
+    """
+
+    revision: Revision
+    branches: tuple[Revision, ...]
+
+
+@dataclass(frozen=True)
+class BranchPoints:
+    """The branch points of a migration directory, newest first.
+
+    :param verbose: Whether ``str()`` shows them in full.
+    """
+
+    points: tuple[BranchPoint, ...]
+    verbose: bool = field(default=False, repr=False, compare=False, metadata={"json": False})
+
+    def __str__(self) -> str:
+        return "\n".join(map(self._text, self.points))
+
+    def _text(self, point: BranchPoint) -> str:
+        indent = " " * len(point.revision.revision)
+        lines = [str(point.revision) if self.verbose else point.revision.name]
+        for branch in point.branches:
+            message = f", {branch.message}" if self.verbose else ""
+            lines.append(f"{indent} -> {branch.name}{message}")
+        return "\n".join(lines) + "\n"
+
+
 def branches(
     directory: Directory = None,
     verbose: bool = False,
     *,
     x_arg: XArg = None,
     command: str | None = None,
-) -> Revisions:
+) -> BranchPoints:
     """List the revisions that several others come after.
 
     :param verbose: Show them in full.
@@ -158,5 +187,12 @@ def branches(
     The other parameters are those of :func:`show`.
     """
     directory_ = open_workspace(directory, x_arg=x_arg, command=command).directory
-    scripts = [script for script in directory_.walk_revisions() if script.is_branch_point]
-    return Revisions(tuple(map(describe, scripts)), "full" if verbose else "branch")
+    points = [
+        BranchPoint(
+            describe(script),
+            tuple(describe(directory_.get_revision(name)) for name in sorted(script.nextrev)),
+        )
+        for script in directory_.walk_revisions()
+        if script.is_branch_point
+    ]
+    return BranchPoints(tuple(points), verbose)

@@ -17,7 +17,9 @@ from .workspace import Directory
 from ..compat import Config
 from ..errors import ConfigurationError
 from ..errors import MigrationDirectoryError
+from ..script.location import find_pyproject
 from ..state import current_state
+from ..state import DEFAULT_DIRECTORY
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def init(
 ) -> NewDirectory:
     """Write a new migration directory.
 
-    :param directory: Where, relative to the working directory; by default the application's.
+    :param directory: Where, relative to the working directory; by default the application's,
+        else the ``script_location`` of ``[tool.alembic]``, else ``migrations``.
     :param multidb: Write one for the databases of all bind keys.
     :param template: The name of a template, or the path of one: a name with a slash in it.
     :param package: Write an ``__init__.py`` into it and into ``versions``.
@@ -89,7 +92,7 @@ def init(
     :raises ConfigurationError: if there is no such template.
     """
     state = current_state(command)
-    path = Path(directory or state.directory)
+    path = Path(directory or state.given_directory or find_pyproject(state)[1] or DEFAULT_DIRECTORY)
     folder, name = _template(template, "flask-multidb" if multidb else "flask")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise MigrationDirectoryError(
@@ -105,7 +108,8 @@ def init(
         with redirect_stdout(StringIO()):  # only the command line speaks
             alembic_command.init(config, str(path), template=name, package=package)
     except (OSError, CommandError) as error:
-        _remove(path, keep_folder=existed)
+        if not isinstance(error, FileExistsError):  # then somebody else is writing it right now
+            _remove(path, keep_folder=existed)
         detail = error.strerror if isinstance(error, OSError) else str(error)
         raise MigrationDirectoryError(
             f"'{path}' cannot be written: {detail}.",
@@ -115,10 +119,14 @@ def init(
     return NewDirectory(str(path), tuple(files))
 
 
+_TEMPLATE_FILES = ("alembic.ini.mako", "env.py", "script.py.mako")
+
+
 def _template(template: str | os.PathLike[str] | None, default: str) -> tuple[str | None, str]:
     """Split a template into the folder it is in, None for ours, and its name."""
     folder, name = os.path.split(os.fspath(template or default).rstrip("/\\"))
-    if not (Path(folder or Config().get_template_directory()) / name).is_dir():
+    path = Path(folder or Config().get_template_directory(), name)
+    if not all((path / file).is_file() for file in _TEMPLATE_FILES):
         known = ", ".join(f"'{known.name}'" for known in list_templates().templates)
         raise ConfigurationError(
             f"There is no template '{template}'.",

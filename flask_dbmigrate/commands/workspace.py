@@ -79,12 +79,16 @@ def open_workspace(
 def split_range(revision: str, *, sql: bool) -> tuple[str | None, str]:
     """Split ``start:end``, which only ``--sql`` takes.
 
-    :raises ConfigurationError: if a range is given without it.
+    :raises ConfigurationError: if a range is given without it, or if the end is empty.
     """
     start, colon, end = revision.rpartition(":")
     if colon and not sql:
         raise ConfigurationError(
             f"The range '{revision}' needs '--sql': the database itself says where it stands.",
             hint=f"Give the target only: '{end}'.",
+        )
+    if not end:
+        raise ConfigurationError(
+            "The name of the revision is empty.", hint="Name one, or leave it out for the default."
         )
     return (start if colon else None), end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import re
 
 import sqlalchemy as sa
 
@@ -33,8 +34,20 @@ class Database:
         return self.bind_key or ""
 
 
+_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|odbc_connect", re.IGNORECASE)
+
+
 def safe_url(url: sa.URL) -> str:
     """Show a URL without its password, wherever in it the password is."""
-    secret = [name for name in url.query if "pass" in name.lower() or "secret" in name.lower()]
-    masked = url.update_query_dict(dict.fromkeys(secret, "***"))
-    return masked.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+    hidden = {name: "***" for name in url.query if _SECRET.search(name)}
+    shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
+    return shown.replace("%2A%2A%2A", "***")
+
+
+def without_secrets(text: str, url: sa.URL) -> str:
+    """Take the password of a URL, and what else is secret in it, out of a text."""
+    values = [url.password, *(value for name, value in url.query.items() if _SECRET.search(name))]
+    for secret in values:
+        if secret and len(str(secret)) > 3:  # a shorter one would be betrayed by the gaps it leaves
+            text = text.replace(str(secret), "***")
+    return text

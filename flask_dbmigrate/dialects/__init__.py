@@ -12,9 +12,9 @@ from .base import DialectFacts as DialectFacts
 def facts_of(name: str) -> DialectFacts:
     """Look up a dialect; one without a module here gets the facts that hold everywhere.
 
-    :param name: ``engine.dialect.name``.
+    :param name: ``engine.dialect.name``; an empty string where it is not known.
     """
-    if find_spec(f".{name}", __name__) is None:
+    if not name or find_spec(f".{name}", __name__) is None:
         return DialectFacts()
     facts: DialectFacts = import_module(f".{name}", __name__).FACTS
     return facts

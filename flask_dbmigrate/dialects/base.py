@@ -22,6 +22,9 @@ class DialectFacts:
     remedy = "Start it"
     """What helps when a database cannot be reached."""
 
+    leftovers = "may have stayed"
+    """What becomes of a revision that fails half-way, where DDL is not transactional."""
+
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         """Tell why a connection could not be made."""
         return ConnectionProblem.UNREACHABLE

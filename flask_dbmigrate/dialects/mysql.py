@@ -17,6 +17,8 @@ _PROBLEMS = {
 class MySQL(DialectFacts):
     """PyMySQL was tried; its errors carry ``(code, message)``."""
 
+    leftovers = "has stayed"
+
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         code = error.args[0] if error.args else 0
         return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)

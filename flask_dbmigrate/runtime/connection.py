@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ..databases import Database
 from ..databases import DEFAULT_KEY
 from ..databases import safe_url
+from ..databases import without_secrets
 from ..dialects import ConnectionProblem
 from ..dialects import facts_of
 from ..errors import ConfigurationError
@@ -66,12 +67,19 @@ def is_async_engine(value: object) -> t.TypeGuard[AsyncEngine]:
 def run_on_async_engine(engine: AsyncEngine, work: t.Callable[[sa.Connection], None]) -> None:
     """Do some work on a connection of an asyncio engine.
 
+    :raises DatabaseUnavailableError: if the database cannot be reached.
     :raises ConfigurationError: in a thread whose event loop is running.
     """
 
     async def main() -> None:
-        async with engine.connect() as connection:
+        try:
+            connection = await engine.connect()
+        except sa.exc.DBAPIError as error:
+            raise connection_error(error, DEFAULT_KEY, engine.sync_engine) from error
+        try:
             await connection.run_sync(work)
+        finally:
+            await connection.close()
 
     try:
         asyncio.get_running_loop()
@@ -96,11 +104,11 @@ def connection_error(
     original = error.orig or error
     facts = facts_of(engine.dialect.name if engine else "")
     url = safe_url(engine.url) if engine else ""
-    place = f"'{key}' ('{url}')" if url else f"'{key}'"
+    place = f"'{key}' ('{url}')" if url else key
     said = facts.message(original).rstrip(".")
     setting = "SQLALCHEMY_DATABASE_URI" if key == DEFAULT_KEY else "SQLALCHEMY_BINDS"
-    if engine is not None and engine.url.password:
-        said = said.replace(str(engine.url.password), "***")
+    if engine is not None:
+        said = without_secrets(said, engine.url)
     problem = facts.connection_problem(original)
     if problem is ConnectionProblem.CREDENTIALS:
         return DatabaseAccessError(

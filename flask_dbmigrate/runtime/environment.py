@@ -68,6 +68,12 @@ class Recorder:
         self.directory = directory
         self.listener = listener
         self.visits: list[Visit] = []
+        self._applied: MigrationInfo
+
+    @property
+    def script(self) -> Script | None:
+        """The script that is running."""
+        return self.visits[-1].script if self.visits else None
 
     def begin(self, key: str, context: MigrationContext) -> None:
         """Begin the visit to a database."""

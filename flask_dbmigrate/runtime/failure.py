@@ -17,6 +17,7 @@ from ..databases import databases_of
 from ..databases import DEFAULT_KEY
 from ..dialects import facts_of
 from ..errors import ConfigurationError
+from ..errors import DatabaseUnavailableError
 from ..errors import DBMigrateError
 from ..errors import MigrationError
 from ..script.directory import explain
@@ -24,44 +25,51 @@ from ..script.directory import shorten
 from ..state import MigrateState
 
 
-def explain_failure(error: Exception, state: MigrateState, recorder: Recorder) -> DBMigrateError:
+def explain_failure(
+    error: BaseException, state: MigrateState, recorder: Recorder
+) -> DBMigrateError:
     """Build our error for whatever env.py or a revision raised."""
     visit = recorder.visits[-1] if recorder.visits else None
     if visit is not None and visit.script is not None:
-        return _revision_failed(error, visit)
+        return _revision_failed(error, recorder.visits)
     if isinstance(error, (CommandError, AlembicRevisionError)):
         return explain(error, recorder.directory)
+    if isinstance(error, sa.exc.TimeoutError):
+        return DatabaseUnavailableError(
+            f"All connections to the database are in use: {error}.",
+            hint="Close those that this process holds, or enlarge its pool.",
+        )
     if isinstance(error, sa.exc.DBAPIError):
         if visit is None and error.statement is None:
             return _not_connected(error, state)
-        key = visit.key if visit else DEFAULT_KEY
         return MigrationError(
-            f"Database '{key}' reports: {_said(error, visit)}.",
+            f"Database '{visit.key if visit else DEFAULT_KEY}' reports: {_said(error, visit)}."
+            + _standing(recorder.visits),
             hint="Add '--traceback' to see where.",
-            database=key,
+            database=visit.key if visit else DEFAULT_KEY,
             statement=error.statement,
+            heads=_heads_now(visit) if visit else None,
         )
     return _environment_failed(error, recorder)
 
 
-def _revision_failed(error: Exception, visit: Visit) -> MigrationError:
+def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationError:
+    visit = visits[-1]
     script = visit.script
     assert script is not None
     line = _line_in(script.path, error)
     place = shorten(script.path) + (f", line {line}" if line else "")
-    statement = error.statement if isinstance(error, sa.exc.StatementError) else None
     said = _said(error, visit)
     message = f"Revision '{script.revision}' failed on database '{visit.key}' ({place}): {said}."
+    statement = error.statement if isinstance(error, sa.exc.StatementError) else None
     if statement:
-        message += f" The statement was: {' '.join(statement.split())}."
-    heads = _heads_now(visit)
-    if heads is not None:
-        names = " and ".join(f"'{head}'" for head in heads)
-        message += f" The database is at {names or 'base'} now."
+        message += f" The statement was: {_shortened(statement)}."
+    message += _standing(visits)
     if not visit.context.impl.transactional_ddl and not visit.context.as_sql:
+        name = visit.context.dialect.name
         message += (
-            f" '{visit.context.dialect.name}' commits each change of the schema by itself: "
-            "what the revision did before this point has stayed."
+            f" '{name}' commits changes of the schema by itself: what the revision did "
+            f"before this point {facts_of(name).leftovers}."
         )
     return MigrationError(
         message,
@@ -71,20 +79,38 @@ def _revision_failed(error: Exception, visit: Visit) -> MigrationError:
         path=script.path,
         line=line,
         statement=statement,
-        heads=heads,
+        heads=_heads_now(visit),
     )
 
 
-def _said(error: Exception, visit: Visit | None) -> str:
+def _shortened(statement: str) -> str:
+    """Show a statement in one line that can be read."""
+    line = " ".join(statement.split())
+    return line if len(line) <= 500 else f"{line[:500]} …"
+
+
+def _standing(visits: list[Visit]) -> str:
+    """Say where each database that was visited stands, as far as it can be asked."""
+    sentences = []
+    for visit in visits:
+        heads = _heads_now(visit)
+        if heads is not None:
+            place = " and ".join(f"'{head}'" for head in heads) or "base"
+            name = "The database" if len(visits) == 1 else f"Database '{visit.key}'"
+            sentences.append(f" {name} is at {place} now.")
+    return "".join(sentences)
+
+
+def _said(error: BaseException, visit: Visit | None) -> str:
     """Quote the DBMS's own message, or name the Python error."""
     if isinstance(error, sa.exc.StatementError) and error.orig is not None:
         name = visit.context.dialect.name if visit else ""
         return facts_of(name).message(error.orig).rstrip(".")
-    text = str(error).rstrip(".")
+    text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _line_in(path: str, error: Exception) -> int | None:
+def _line_in(path: str, error: BaseException) -> int | None:
     """Find the last line of a script that took part in an error."""
     real_path = os.path.realpath(path)
     frames = traceback.extract_tb(error.__traceback__)
@@ -94,7 +120,7 @@ def _line_in(path: str, error: Exception) -> int | None:
 
 def _heads_now(visit: Visit) -> tuple[str, ...] | None:
     """Read the version table again, now that env.py's transaction has ended."""
-    if visit.engine is None or visit.context.connection is None:
+    if visit.engine is None or visit.context.connection is None or visit.engine.dialect.is_async:
         return None
     if not visit.context.connection.closed:  # it was handed in: its owner decides what stays
         return None
@@ -111,13 +137,15 @@ def _heads_now(visit: Visit) -> tuple[str, ...] | None:
 
 
 def _not_connected(error: sa.exc.DBAPIError, state: MigrateState) -> DBMigrateError:
-    """Explain that env.py got no connection; which of several databases it was is not known."""
+    """Explain that env.py got no connection; which database it tried is known if there is one."""
     databases = databases_of(state.source)
-    engine = databases[0].engine if len(databases) == 1 else None
-    return connection_error(error, databases[0].key if engine else "of this application", engine)
+    engine = databases[0].engine
+    if len(databases) > 1 or not isinstance(error.orig, engine.dialect.loaded_dbapi.Error):
+        return connection_error(error, "that env.py opens", None)
+    return connection_error(error, DEFAULT_KEY, engine)
 
 
-def _environment_failed(error: Exception, recorder: Recorder) -> ConfigurationError:
+def _environment_failed(error: BaseException, recorder: Recorder) -> ConfigurationError:
     path = recorder.directory.env_py_location
     line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
     return ConfigurationError(

@@ -17,12 +17,14 @@ from .environment import Visit
 from .failure import explain_failure
 from .result import Listener
 from .result import SILENT
+from ..errors import ConfigurationError
 from ..errors import DBMigrateError
+from ..script.directory import require_complete
 from ..state import MigrateState
 from ..state import on_command_line
 from ..state import running
 
-_turn = threading.RLock()  # Alembic's context is a module global
+_turn = threading.Lock()  # Alembic's context is a module global
 
 
 def run_environment(
@@ -41,22 +43,31 @@ def run_environment(
     :returns: The databases that were visited.
     :raises DBMigrateError: whatever went wrong, explained.
     """
+    if running.get() is not None:
+        raise ConfigurationError(
+            "A command is running already, and this call comes from inside of it.",
+            hint="In a revision use 'op.get_context()' and 'op.get_bind()' instead.",
+        )
     recorder = Recorder(plan, directory, listener)
-    environment = RunEnvironment(
-        config,
-        directory,
-        recorder=recorder,
-        options=dict(state.configure_args),
-        **context_options,
-    )
     with _turn, _in_progress(state), _application_logging_kept():
+        environment = RunEnvironment(
+            config,
+            directory,
+            recorder=recorder,
+            options=dict(state.configure_args),
+            **context_options,
+        )
         try:
             with environment:
                 directory.run_env()
         except DBMigrateError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and recorder.script is None:
+                raise
             raise explain_failure(error, state, recorder) from error
+    if not recorder.visits:
+        require_complete(directory)
     return recorder.visits
 
 

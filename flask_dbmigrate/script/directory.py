@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 import sys
 import traceback
+from types import ModuleType
 import typing as t
 
 from alembic.config import Config
@@ -22,6 +23,7 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 
+from .revisions import as_tuple
 from .. import _alembic
 from ..errors import AmbiguousRevisionError
 from ..errors import ConfigurationError
@@ -63,21 +65,35 @@ def _load(directory: ScriptDirectory) -> list[Script]:
         scripts = list(_alembic.load_scripts(directory))
     except Exception as error:
         raise _unloadable(directory, error) from error
-    known = {script.revision for script in scripts}
-    for script in scripts:
-        for parent in _parents(script):
-            if parent not in known:
-                raise RevisionError(
-                    f"Revision '{script.revision}' in '{shorten(script.path)}' comes after "
-                    f"'{parent}', which no script has.",
-                    hint=f"Restore the script of '{parent}', or correct 'down_revision'.",
-                )
+    _require_whole(scripts)
     return scripts
 
 
-def _parents(script: Script) -> tuple[str, ...]:
-    down = script.down_revision
-    return (down,) if isinstance(down, str) else tuple(down or ())
+def _require_whole(scripts: list[Script]) -> None:
+    """Check that every revision exists that another one names, and exists once."""
+    paths: dict[str, str] = {}
+    for script in scripts:
+        path = shorten(script.path)
+        if script.revision in paths:
+            raise RevisionError(
+                f"Revision '{script.revision}' has two scripts: "
+                f"'{paths[script.revision]}' and '{path}'.",
+                hint="Remove one of them, or give it a 'revision' of its own.",
+            )
+        paths[script.revision] = path
+    labels = {label for script in scripts for label in script.branch_labels or ()}
+    for script in scripts:
+        for verb, setting, names, known in (
+            ("comes after", "down_revision", script.down_revision, paths.keys()),
+            ("depends on", "depends_on", script.dependencies, paths.keys() | labels),
+        ):
+            for name in as_tuple(names):
+                if name not in known:
+                    raise RevisionError(
+                        f"Revision '{script.revision}' in '{paths[script.revision]}' {verb} "
+                        f"'{name}', which no script has.",
+                        hint=f"Restore the script of '{name}', or correct '{setting}'.",
+                    )
 
 
 def _unloadable(directory: ScriptDirectory, error: Exception) -> DBMigrateError:
@@ -98,6 +114,10 @@ def _place(directory: ScriptDirectory, error: Exception) -> tuple[str, int | Non
     """Tell which script an import error comes from, and from which of its lines."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
+    if isinstance(error, OSError) and error.filename:
+        return str(error.filename), None
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return str(error.obj.__file__), None  # a script without 'down_revision'
     locations = tuple(os.path.realpath(path) for path in _alembic.version_locations(directory))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.startswith(locations):
@@ -121,6 +141,11 @@ def explain(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
         return several_heads(tuple(cause.heads))
     if isinstance(cause, ResolutionError):
         return _not_found(str(cause.argument), directory, str(cause))
+    if isinstance(cause, RangeNotAncestorError) and cause.lower == "Nothing to drop":
+        return RevisionError(
+            f"There is nothing to take back: '{_name(cause.upper)}' is not above the target.",
+            hint="See where the databases stand with 'flask db current'.",
+        )
     if isinstance(cause, RangeNotAncestorError):
         return RevisionError(
             f"There is no way from '{_name(cause.lower)}' to '{_name(cause.upper)}': "
@@ -136,7 +161,7 @@ def explain(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
     message = str(error).strip()
     if message == "Ambiguous walk":
         return RevisionError(
-            "The way to this revision crosses a merge, so a number of steps is ambiguous.",
+            "The way there crosses a branch or a merge, so a number of steps is ambiguous.",
             hint="Name the revision itself; 'flask db history' lists them.",
         )
     if message.startswith("Relative revision"):
@@ -145,7 +170,8 @@ def explain(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
             f"'{target}' goes further than there are revisions.",
             hint="Look at 'flask db history --indicate-current'.",
         )
-    return RevisionError(message if message.endswith(".") else message + ".")
+    hint = "Name one of 'version_locations'." if "version locations" in message else ""
+    return RevisionError(message.rstrip(".") + ".", hint=hint)
 
 
 def several_heads(heads: tuple[str, ...]) -> MultipleHeadsError:
@@ -199,14 +225,15 @@ def _name(revisions: t.Any) -> str:
     return ", ".join(revisions) if isinstance(revisions, (tuple, list)) else revisions or "base"
 
 
-def require_template(directory: ScriptDirectory) -> None:
-    """Check that new revisions can be written.
+def require_complete(directory: ScriptDirectory) -> None:
+    """Check that env.py runs migrations at all.
 
-    :raises MigrationDirectoryError: if the revision template is missing.
+    :raises MigrationDirectoryError: if it does not even mention them.
     """
-    if not Path(directory.dir, "script.py.mako").is_file():
+    path = directory.env_py_location
+    if "run_migrations" not in Path(path).read_text("utf-8", "replace"):
         raise MigrationDirectoryError(
-            f"'{directory.dir}' has no 'script.py.mako', the template of revisions.",
+            f"'{shorten(path)}' runs no migrations.",
             hint="Restore it from version control, or copy it from a fresh 'flask db init'.",
         )
 

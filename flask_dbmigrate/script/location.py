@@ -17,7 +17,7 @@ def find_pyproject(state: MigrateState) -> tuple[Path | None, str | None]:
 
     Looked for in the working directory, then in the application's root path and its parent.
 
-    :returns: The file, and its ``script_location`` if it has one.
+    :returns: The file, and its ``script_location`` as a path if it has one.
     :raises ConfigurationError: if a file that mentions the table is no TOML.
     """
     for folder in _search_path(state):
@@ -25,13 +25,15 @@ def find_pyproject(state: MigrateState) -> tuple[Path | None, str | None]:
         if not path.is_file() or "alembic" not in (text := path.read_text("utf-8", "replace")):
             continue
         try:
-            table = tomllib.loads(text).get("tool", {}).get("alembic")
+            tool = tomllib.loads(text).get("tool")
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(
                 f"'{path}' is not valid TOML: {error}.", hint="Correct the file."
             ) from error
+        table = tool.get("alembic") if isinstance(tool, dict) else None
         if isinstance(table, dict):
-            return path, table.get("script_location")
+            location = table.get("script_location")
+            return path, location and str(folder / (location % {"here": folder}))
     return None, None
 
 
@@ -47,14 +49,14 @@ def find_directory(
     """
     name = given or state.given_directory
     candidates = _candidates(state, name or DEFAULT_DIRECTORY)
+    if name is None and fallback is not None and not any(path.exists() for path in candidates):
+        candidates = [Path(fallback)]
     found = next((path for path in candidates if (path / "env.py").is_file()), None)
     if found is not None:
         return str(found)
     damaged = next((path for path in candidates if path.exists()), None)
     if damaged is not None:
         raise _damaged(damaged)
-    if name is None and fallback is not None:
-        return fallback
     raise MigrationDirectoryError(
         f"There is no migration directory '{name or DEFAULT_DIRECTORY}'; looked for "
         + ", then ".join(f"'{path}'" for path in candidates)

@@ -85,13 +85,12 @@ def describe(script: Script, current: t.Container[str] | None = None) -> Revisio
 
     :param current: The revisions a database is at, if somebody looked.
     """
-    down = script.down_revision
     return Revision(
         revision=script.revision,
-        down_revisions=(down,) if isinstance(down, str) else tuple(down or ()),
+        down_revisions=as_tuple(script.down_revision),
         next_revisions=tuple(sorted(script.nextrev)),
         branch_labels=tuple(sorted(script.branch_labels or ())),
-        depends_on=_as_tuple(script.dependencies),
+        depends_on=as_tuple(script.dependencies),
         message=script.doc,
         description=script.longdoc,
         path=script.path,
@@ -100,5 +99,6 @@ def describe(script: Script, current: t.Container[str] | None = None) -> Revisio
     )
 
 
-def _as_tuple(value: str | t.Collection[str] | None) -> tuple[str, ...]:
+def as_tuple(value: str | t.Collection[str] | None) -> tuple[str, ...]:
+    """Take one name, several or none, as scripts write them."""
     return (value,) if isinstance(value, str) else tuple(value or ())

@@ -1,7 +1,5 @@
 <%!
-import re
-
-from flask_dbmigrate.env import database_keys
+from flask_dbmigrate.env import function_names
 %>"""${message}
 
 Revision ID: ${up_revision}
@@ -22,7 +20,7 @@ down_revision: str | Sequence[str] | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
 depends_on: str | Sequence[str] | None = ${repr(depends_on)}
 
-<% functions = {key: re.sub(r"\W", "_", key) for key in database_keys()} %>
+<% functions = function_names() %>
 def upgrade(engine_name: str) -> None:
     """Upgrade the database of a bind key; that of the default database is empty."""
     run = {

@@ -1,0 +1,107 @@
+"""Writes new revision scripts: whole, or not at all."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextlib import redirect_stdout
+from pathlib import Path
+import re
+import sys
+import typing as t
+
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError as AlembicRevisionError
+from alembic.util import CommandError
+from alembic.util import rev_id as new_revision_id
+
+from .directory import explain
+from .directory import shorten
+from .. import _alembic
+from ..errors import ConfigurationError
+from ..errors import DBMigrateError
+from ..errors import MigrationDirectoryError
+from ..errors import RevisionError
+
+
+def require_template(directory: ScriptDirectory) -> None:
+    """Check that new revisions can be written.
+
+    :raises MigrationDirectoryError: if the revision template is missing.
+    """
+    if not Path(directory.dir, "script.py.mako").is_file():
+        raise MigrationDirectoryError(
+            f"'{directory.dir}' has no 'script.py.mako', the template of revisions.",
+            hint="Restore it from version control, or copy it from a fresh 'flask db init'.",
+        )
+
+
+def escape(message: str | None) -> str | None:
+    """Escape what would end the docstring of the script early."""
+    return message and message.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+
+
+def free_id(directory: ScriptDirectory, given: str | None) -> str:
+    """Return the identifier of a new revision.
+
+    :raises RevisionError: if the one that was given is taken, or none.
+    """
+    if given is None:
+        return new_revision_id()
+    if given in ("base", "head", "heads", "current") or not re.fullmatch(r"[\w.]+", given):
+        raise RevisionError(
+            f"'{given}' cannot be the identifier of a revision.",
+            hint="Use letters, digits, '_' and '.', but not a word such as 'head' or 'base'.",
+        )
+    for script in directory.walk_revisions():
+        if script.revision == given:
+            raise RevisionError(
+                f"Revision '{given}' exists already: '{shorten(script.path)}'.",
+                hint="Give another '--rev-id', or none.",
+            )
+    return given
+
+
+@contextmanager
+def all_or_nothing(directory: ScriptDirectory, ids: t.Sequence[str]) -> t.Iterator[None]:
+    """Remove the scripts of these revisions again if writing them fails."""
+    before = set(_files(directory))
+    try:
+        # Alembic announces post-write hooks on stdout, which is for data
+        with redirect_stdout(sys.stderr):
+            yield
+    except Exception as error:
+        if _alembic.failed_in_hook(error):
+            raise ConfigurationError(
+                f"The script was written, but a post-write hook failed: {error}.",
+                hint=f"Correct '[post_write_hooks]' in '{shorten(directory.dir)}/alembic.ini'.",
+            ) from error
+        for path in set(_files(directory)) - before:
+            if any(identifier in path.read_text("utf-8", "replace") for identifier in ids):
+                path.unlink()
+        raise _not_written(error, directory) from error
+
+
+def _not_written(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
+    template = f"{shorten(directory.dir)}/script.py.mako"
+    if isinstance(error, (CommandError, AlembicRevisionError)):
+        return explain(error, directory)
+    if isinstance(error, OSError):
+        return ConfigurationError(
+            f"The script cannot be written to '{error.filename}': {error.strerror}.",
+            hint="Make the directory writable, or name another one with '--directory'.",
+        )
+    if isinstance(error, SyntaxError):
+        return ConfigurationError(
+            f"'{template}' makes a script that is no Python: {error.msg} (line {error.lineno}).",
+            hint="Correct the template.",
+        )
+    return ConfigurationError(
+        f"No script can be made from '{template}' and 'file_template': "
+        f"{type(error).__name__}: {' '.join(str(error).split())}.",
+        hint="Correct the template, or 'file_template' in 'alembic.ini'.",
+    )
+
+
+def _files(directory: ScriptDirectory) -> t.Iterator[Path]:
+    for location in _alembic.version_locations(directory):
+        yield from Path(location).rglob("*.py")

@@ -25,8 +25,14 @@ def alembic_engine(tmp_path):
 """
 
 
+INI = """
+[pytest]
+pytest_alembic_include_experimental = downgrade_leaves_no_trace
+"""
+
+
 def test_built_in_tests_pass(new_project: Project) -> None:
-    """The plugin's tests pass: it hands in an engine, and the models come from the application."""
+    """The plugin's tests pass: it hands in an engine, or a connection that looks like one."""
     new_project.db("migrate", "-m", "users")
     new_project.db("upgrade")
     new_project.write_app(USER_MODEL + POST_MODEL)
@@ -35,5 +41,6 @@ def test_built_in_tests_pass(new_project: Project) -> None:
     tests = new_project.folder / "tests"
     tests.mkdir()
     (tests / "conftest.py").write_text(CONFTEST)
+    (new_project.folder / "pytest.ini").write_text(INI)
     done = new_project.run("pytest", "--test-alembic", "-p", "no:cacheprovider", "tests")
-    assert re.search(r"\b4 passed\b", done.stdout), done.stdout + done.stderr
+    assert re.search(r"\b5 passed\b", done.stdout), done.stdout + done.stderr

@@ -8,11 +8,11 @@ from alembic.autogenerate import RevisionContext
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from .. import _alembic
-from ..errors import PendingRevisionsError
-from ..runtime.environment import Visit
-from ..runtime.runner import run_environment
-from ..state import MigrateState
+from flask_dbmigrate import _alembic
+from flask_dbmigrate.errors import PendingRevisionsError
+from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.runner import run_environment
+from flask_dbmigrate.state import MigrateState
 
 
 def compare(

@@ -6,6 +6,8 @@ import typing as t
 
 import click
 
+from flask_dbmigrate import commands
+
 from .console import command
 from .console import note
 from .console import show
@@ -18,7 +20,6 @@ from .options import rev_id_option
 from .options import splice_option
 from .options import sql_option
 from .options import version_path_option
-from .. import commands
 
 
 def _new_revision(function: t.Callable[..., None]) -> t.Callable[..., None]:

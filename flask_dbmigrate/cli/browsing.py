@@ -6,11 +6,12 @@ import typing as t
 
 import click
 
+from flask_dbmigrate import commands
+
 from .console import command
 from .console import show as show_result
 from .options import json_option
 from .options import verbose_option
-from .. import commands
 
 
 @command("show")

@@ -6,13 +6,14 @@ import typing as t
 
 import click
 
+from flask_dbmigrate import commands
+from flask_dbmigrate.errors import DriftError
+
 from .console import command
 from .console import differences_told_once
 from .console import show
 from .options import json_option
 from .options import verbose_option
-from .. import commands
-from ..errors import DriftError
 
 
 @command("current")

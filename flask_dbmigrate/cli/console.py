@@ -19,14 +19,15 @@ from flask import current_app
 from flask import g
 from flask.cli import with_appcontext
 
+from flask_dbmigrate.errors import DBMigrateError
+from flask_dbmigrate.state import on_command_line
+
 from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
-from ..errors import DBMigrateError
-from ..state import on_command_line
 
 if t.TYPE_CHECKING:
-    from ..runtime.result import StepResult
+    from flask_dbmigrate.runtime.result import StepResult
 
 
 class Error(click.ClickException):

@@ -10,10 +10,11 @@ import click
 from flask import g
 from flask.cli import with_appcontext
 
+from flask_dbmigrate.commands import FAMILIES
+
 from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
-from ..commands import FAMILIES
 
 
 class LazyCommands(MutableMapping[str, click.Command]):

@@ -6,6 +6,8 @@ import typing as t
 
 import click
 
+from flask_dbmigrate import commands
+
 from .console import command
 from .console import note
 from .console import Progress
@@ -13,7 +15,6 @@ from .console import show
 from .options import json_option
 from .options import sql_option
 from .options import tag_option
-from .. import commands
 
 
 def _run(

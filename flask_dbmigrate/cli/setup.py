@@ -6,11 +6,12 @@ import typing as t
 
 import click
 
+from flask_dbmigrate import commands
+
 from .console import command
 from .console import note
 from .console import show
 from .options import json_option
-from .. import commands
 
 
 @command("init")

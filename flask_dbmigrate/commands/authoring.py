@@ -13,24 +13,25 @@ import typing as t
 from alembic.autogenerate import RevisionContext
 from alembic.script import Script
 
+from flask_dbmigrate.autogenerate.pipeline import compare
+from flask_dbmigrate.autogenerate.pipeline import new_revision
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import RevisionError
+from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.script.directory import clear_errors
+from flask_dbmigrate.script.directory import shorten
+from flask_dbmigrate.script.revisions import describe
+from flask_dbmigrate.script.revisions import Revision
+from flask_dbmigrate.script.scaffold import all_or_nothing
+from flask_dbmigrate.script.scaffold import escape
+from flask_dbmigrate.script.scaffold import free_id
+from flask_dbmigrate.script.scaffold import require_template
+
 from .browsing import find_scripts
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import Workspace
 from .workspace import XArg
-from ..autogenerate.pipeline import compare
-from ..autogenerate.pipeline import new_revision
-from ..errors import ConfigurationError
-from ..errors import RevisionError
-from ..runtime.environment import Visit
-from ..script.directory import clear_errors
-from ..script.directory import shorten
-from ..script.revisions import describe
-from ..script.revisions import Revision
-from ..script.scaffold import all_or_nothing
-from ..script.scaffold import escape
-from ..script.scaffold import free_id
-from ..script.scaffold import require_template
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from dataclasses import field
 import typing as t
 
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.script.directory import clear_errors
+from flask_dbmigrate.script.revisions import describe
+from flask_dbmigrate.script.revisions import Revision
+
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import split_range
 from .workspace import Workspace
 from .workspace import XArg
-from ..errors import ConfigurationError
-from ..script.directory import clear_errors
-from ..script.revisions import describe
-from ..script.revisions import Revision
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 
+from flask_dbmigrate.autogenerate.drift import Difference
+from flask_dbmigrate.autogenerate.drift import differences
+from flask_dbmigrate.autogenerate.pipeline import compare
+from flask_dbmigrate.databases import safe_url
+from flask_dbmigrate.errors import CheckFailedError
+from flask_dbmigrate.errors import DriftError
+from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.script.directory import clear_errors
+from flask_dbmigrate.script.revisions import describe
+from flask_dbmigrate.script.revisions import Revision
+
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import XArg
-from ..autogenerate.drift import Difference
-from ..autogenerate.drift import differences
-from ..autogenerate.pipeline import compare
-from ..databases import safe_url
-from ..errors import CheckFailedError
-from ..errors import DriftError
-from ..runtime.environment import Visit
-from ..script.directory import clear_errors
-from ..script.revisions import describe
-from ..script.revisions import Revision
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,19 @@ import itertools
 import re
 import typing as t
 
+from flask_dbmigrate import _alembic
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import RevisionError
+from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.result import DatabaseResult
+from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import SILENT
+from flask_dbmigrate.script.directory import clear_errors
+
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import split_range
 from .workspace import XArg
-from .. import _alembic
-from ..errors import ConfigurationError
-from ..errors import RevisionError
-from ..runtime.environment import Visit
-from ..runtime.result import DatabaseResult
-from ..runtime.result import Listener
-from ..runtime.result import SILENT
-from ..script.directory import clear_errors
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ import shutil
 from alembic import command as alembic_command
 from alembic.util import CommandError
 
+from flask_dbmigrate.compat import Config
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import MigrationDirectoryError
+from flask_dbmigrate.script.location import find_pyproject
+from flask_dbmigrate.state import current_state
+from flask_dbmigrate.state import DEFAULT_DIRECTORY
+
 from .workspace import Directory
-from ..compat import Config
-from ..errors import ConfigurationError
-from ..errors import MigrationDirectoryError
-from ..script.location import find_pyproject
-from ..state import current_state
-from ..state import DEFAULT_DIRECTORY
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ import typing as t
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from ..compat import make_config
-from ..errors import ConfigurationError
-from ..runtime.environment import Plan
-from ..runtime.environment import Visit
-from ..runtime.result import Listener
-from ..runtime.result import SILENT
-from ..runtime.runner import run_environment
-from ..script.directory import open_directory
-from ..state import current_state
-from ..state import MigrateState
+from flask_dbmigrate.compat import make_config
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.runtime.environment import Plan
+from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import SILENT
+from flask_dbmigrate.runtime.runner import run_environment
+from flask_dbmigrate.script.directory import open_directory
+from flask_dbmigrate.state import current_state
+from flask_dbmigrate.state import MigrateState
 
 Directory = str | os.PathLike[str] | None
 XArg = str | t.Sequence[str] | None

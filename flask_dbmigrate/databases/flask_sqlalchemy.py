@@ -6,8 +6,9 @@ import typing as t
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.errors import NoDatabaseError
+
 from .base import Database
-from ..errors import NoDatabaseError
 
 if t.TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy

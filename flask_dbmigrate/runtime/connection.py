@@ -8,16 +8,16 @@ import typing as t
 
 import sqlalchemy as sa
 
-from ..databases import Database
-from ..databases import DEFAULT_KEY
-from ..databases import safe_url
-from ..databases import without_secrets
-from ..dialects import ConnectionProblem
-from ..dialects import facts_of
-from ..errors import ConfigurationError
-from ..errors import DatabaseAccessError
-from ..errors import DatabaseUnavailableError
-from ..errors import DBMigrateError
+from flask_dbmigrate.databases import Database
+from flask_dbmigrate.databases import DEFAULT_KEY
+from flask_dbmigrate.databases import safe_url
+from flask_dbmigrate.databases import without_secrets
+from flask_dbmigrate.dialects import ConnectionProblem
+from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import DatabaseAccessError
+from flask_dbmigrate.errors import DatabaseUnavailableError
+from flask_dbmigrate.errors import DBMigrateError
 
 if t.TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

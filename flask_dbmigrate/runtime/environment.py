@@ -15,13 +15,14 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 import sqlalchemy as sa
 
+from flask_dbmigrate import _alembic
+from flask_dbmigrate.databases import DEFAULT_KEY
+from flask_dbmigrate.databases import safe_url
+from flask_dbmigrate.errors import UnknownDatabaseRevisionError
+
 from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
-from .. import _alembic
-from ..databases import DEFAULT_KEY
-from ..databases import safe_url
-from ..errors import UnknownDatabaseRevisionError
 
 
 @dataclass

@@ -10,19 +10,20 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 import sqlalchemy as sa
 
+from flask_dbmigrate.databases import databases_of
+from flask_dbmigrate.databases import DEFAULT_KEY
+from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import DatabaseUnavailableError
+from flask_dbmigrate.errors import DBMigrateError
+from flask_dbmigrate.errors import MigrationError
+from flask_dbmigrate.script.directory import explain
+from flask_dbmigrate.script.directory import shorten
+from flask_dbmigrate.state import MigrateState
+
 from .connection import connection_error
 from .environment import Recorder
 from .environment import Visit
-from ..databases import databases_of
-from ..databases import DEFAULT_KEY
-from ..dialects import facts_of
-from ..errors import ConfigurationError
-from ..errors import DatabaseUnavailableError
-from ..errors import DBMigrateError
-from ..errors import MigrationError
-from ..script.directory import explain
-from ..script.directory import shorten
-from ..state import MigrateState
 
 
 def explain_failure(
@@ -42,13 +43,14 @@ def explain_failure(
     if isinstance(error, sa.exc.DBAPIError):
         if visit is None and error.statement is None:
             return _not_connected(error, state)
+        key = visit.key if visit else DEFAULT_KEY
+        standing, heads = _standing(recorder.visits)
         return MigrationError(
-            f"Database '{visit.key if visit else DEFAULT_KEY}' reports: {_said(error, visit)}."
-            + _standing(recorder.visits),
+            f"Database '{key}' reports: {_said(error, visit)}.{standing}",
             hint="Add '--traceback' to see where.",
-            database=visit.key if visit else DEFAULT_KEY,
+            database=key,
             statement=error.statement,
-            heads=_heads_now(visit) if visit else None,
+            heads=heads,
         )
     return _environment_failed(error, recorder)
 
@@ -64,7 +66,8 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
     statement = error.statement if isinstance(error, sa.exc.StatementError) else None
     if statement:
         message += f" The statement was: {_shortened(statement)}."
-    message += _standing(visits)
+    standing, heads = _standing(visits)
+    message += standing
     if not visit.context.impl.transactional_ddl and not visit.context.as_sql:
         name = visit.context.dialect.name
         message += (
@@ -79,7 +82,7 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
         path=script.path,
         line=line,
         statement=statement,
-        heads=_heads_now(visit),
+        heads=heads,
     )
 
 
@@ -89,16 +92,16 @@ def _shortened(statement: str) -> str:
     return line if len(line) <= 500 else f"{line[:500]} …"
 
 
-def _standing(visits: list[Visit]) -> str:
-    """Say where each database that was visited stands, as far as it can be asked."""
-    sentences = []
+def _standing(visits: list[Visit]) -> tuple[str, tuple[str, ...] | None]:
+    """Say where each database that was visited stands, and return the heads of the last one."""
+    sentences, heads = "", None
     for visit in visits:
         heads = _heads_now(visit)
         if heads is not None:
-            place = " and ".join(f"'{head}'" for head in heads) or "base"
             name = "The database" if len(visits) == 1 else f"Database '{visit.key}'"
-            sentences.append(f" {name} is at {place} now.")
-    return "".join(sentences)
+            place = " and ".join(f"'{head}'" for head in heads) or "base"
+            sentences += f" {name} is at {place} now."
+    return sentences, heads
 
 
 def _said(error: BaseException, visit: Visit | None) -> str:

@@ -10,6 +10,13 @@ import typing as t
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import DBMigrateError
+from flask_dbmigrate.script.directory import require_complete
+from flask_dbmigrate.state import MigrateState
+from flask_dbmigrate.state import on_command_line
+from flask_dbmigrate.state import running
+
 from .environment import Plan
 from .environment import Recorder
 from .environment import RunEnvironment
@@ -17,12 +24,6 @@ from .environment import Visit
 from .failure import explain_failure
 from .result import Listener
 from .result import SILENT
-from ..errors import ConfigurationError
-from ..errors import DBMigrateError
-from ..script.directory import require_complete
-from ..state import MigrateState
-from ..state import on_command_line
-from ..state import running
 
 _turn = threading.Lock()  # Alembic's context is a module global
 

@@ -23,16 +23,17 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 
+from flask_dbmigrate import _alembic
+from flask_dbmigrate.errors import AmbiguousRevisionError
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import DBMigrateError
+from flask_dbmigrate.errors import MigrationDirectoryError
+from flask_dbmigrate.errors import MultipleHeadsError
+from flask_dbmigrate.errors import RevisionError
+from flask_dbmigrate.errors import RevisionNotFoundError
+from flask_dbmigrate.errors import ScriptError
+
 from .revisions import as_tuple
-from .. import _alembic
-from ..errors import AmbiguousRevisionError
-from ..errors import ConfigurationError
-from ..errors import DBMigrateError
-from ..errors import MigrationDirectoryError
-from ..errors import MultipleHeadsError
-from ..errors import RevisionError
-from ..errors import RevisionNotFoundError
-from ..errors import ScriptError
 
 
 def open_directory(config: Config) -> ScriptDirectory:

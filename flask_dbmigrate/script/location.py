@@ -6,10 +6,10 @@ from pathlib import Path
 import tomllib
 import typing as t
 
-from ..errors import ConfigurationError
-from ..errors import MigrationDirectoryError
-from ..state import DEFAULT_DIRECTORY
-from ..state import MigrateState
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import MigrationDirectoryError
+from flask_dbmigrate.state import DEFAULT_DIRECTORY
+from flask_dbmigrate.state import MigrateState
 
 
 def find_pyproject(state: MigrateState) -> tuple[Path | None, str | None]:

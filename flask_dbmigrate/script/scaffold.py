@@ -14,13 +14,14 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 from alembic.util import rev_id as new_revision_id
 
+from flask_dbmigrate import _alembic
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import DBMigrateError
+from flask_dbmigrate.errors import MigrationDirectoryError
+from flask_dbmigrate.errors import RevisionError
+
 from .directory import explain
 from .directory import shorten
-from .. import _alembic
-from ..errors import ConfigurationError
-from ..errors import DBMigrateError
-from ..errors import MigrationDirectoryError
-from ..errors import RevisionError
 
 
 def require_template(directory: ScriptDirectory) -> None:

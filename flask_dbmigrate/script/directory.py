@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import difflib
 import os
 from pathlib import Path
+import re
 import sys
 import traceback
 from types import ModuleType
@@ -170,6 +171,12 @@ def explain(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
         return RevisionError(
             f"'{target}' goes further than there are revisions.",
             hint="Look at 'flask db history --indicate-current'.",
+        )
+    if match := re.match(r"Could not determine revision id from filename (.+?)\. ", message):
+        return ScriptError(
+            f"The script '{match[1]}' has no 'revision'.",
+            hint="Set it, or move the file out of the folder of revisions.",
+            path=match[1],
         )
     hint = "Name one of 'version_locations'." if "version locations" in message else ""
     return RevisionError(message.rstrip(".") + ".", hint=hint)

@@ -165,6 +165,12 @@ class BranchPoints:
     def __str__(self) -> str:
         return "\n".join(map(self._text, self.points))
 
+    def __iter__(self) -> t.Iterator[BranchPoint]:
+        return iter(self.points)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
     def _text(self, point: BranchPoint) -> str:
         indent = " " * len(point.revision.revision)
         lines = [str(point.revision) if self.verbose else point.revision.name]

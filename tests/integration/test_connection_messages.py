@@ -1,0 +1,200 @@
+"""A server that is down, refuses the password or lacks the database; a revision that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import typing as t
+
+from harness import Project
+import pytest
+import servers
+import sqlalchemy as sa
+
+import flask_dbmigrate
+from flask_dbmigrate import DatabaseAccessError
+from flask_dbmigrate import DatabaseUnavailableError
+from flask_dbmigrate import DBMigrateError
+from flask_dbmigrate import MigrationError
+
+MakeApplication = Callable[..., t.Any]
+
+
+def fails(make_application: MakeApplication, url: sa.URL | str) -> tuple[DBMigrateError, str, int]:
+    """Upgrade such a database: the error, and stderr and exit code of the command line."""
+    if isinstance(url, sa.URL):
+        url = url.render_as_string(hide_password=False)
+    app = make_application(url=url).app
+    with app.app_context():
+        flask_dbmigrate.init()
+        with pytest.raises(DBMigrateError, match=r"^Database 'default' \(.*\.$") as caught:
+            flask_dbmigrate.upgrade()
+    result = app.test_cli_runner().invoke(args=["db", "upgrade"], prog_name="flask")
+    assert result.stdout == ""
+    return caught.value, result.stderr, result.exit_code
+
+
+@pytest.mark.parametrize(
+    "drivername",
+    ["postgresql+psycopg", "postgresql+psycopg2", "postgres", "mysql+pymysql", "mariadb+pymysql"],
+)
+def test_server_that_is_down(make_application: MakeApplication, drivername: str) -> None:
+    """A server that does not answer is named by its URL without the password."""
+    url = sa.URL.create(
+        drivername, "user", servers.PASSWORD, "127.0.0.1", servers.free_port(), "shop"
+    )
+    error, stderr, exit_code = fails(make_application, url)
+    options = "?charset=utf8mb4" if drivername == "mysql+pymysql" else ""  # Flask-SQLAlchemy's
+    safe = f"{drivername}://user:***@127.0.0.1:{url.port}/shop{options}"
+    assert isinstance(error, DatabaseUnavailableError)
+    assert (exit_code, error.url) == (69, safe)
+    assert error.message.startswith(f"Database 'default' ('{safe}') cannot be reached: ")
+    assert "refused" in error.message
+    assert error.hint == "Start it, or correct 'SQLALCHEMY_DATABASE_URI'."
+    assert stderr == f"Error: {error.message}\n{error.hint}\n"
+
+
+@pytest.mark.parametrize("drivername", ["postgresql+psycopg", "postgresql+psycopg2"])
+def test_wrong_password_on_postgresql(
+    make_application: MakeApplication, strict_postgresql_url: sa.URL, drivername: str
+) -> None:
+    """PostgreSQL's refusal of a password is quoted, and the setting is named."""
+    url = strict_postgresql_url.set(drivername=drivername, password="wr0ng@")
+    error, stderr, exit_code = fails(make_application, url)
+    safe = f"{drivername}://admin:***@127.0.0.1:{url.port}/postgres"
+    assert isinstance(error, DatabaseAccessError)
+    assert (exit_code, error.url) == (2, safe)
+    assert error.message == (
+        f"Database 'default' ('{safe}') refuses the user or the password: "
+        'password authentication failed for user "admin".'
+    )
+    assert error.hint == "Correct the user and the password in 'SQLALCHEMY_DATABASE_URI'."
+    assert stderr == f"Error: {error.message}\n{error.hint}\n"
+
+
+@pytest.mark.parametrize("drivername", ["postgresql+psycopg", "postgresql+psycopg2"])
+def test_missing_password_on_postgresql(
+    make_application: MakeApplication, strict_postgresql_url: sa.URL, drivername: str
+) -> None:
+    """A URL without the password that the server wants is a matter of credentials."""
+    url = sa.URL.create(
+        drivername,
+        "admin",
+        host="127.0.0.1",
+        port=strict_postgresql_url.port,
+        database="postgres",
+    )
+    error, _, exit_code = fails(make_application, url)
+    assert (type(error), exit_code) == (DatabaseAccessError, 2)
+    assert "no password supplied" in error.message
+
+
+@pytest.mark.parametrize("drivername", ["postgresql+psycopg", "postgresql+psycopg2"])
+def test_missing_database_on_postgresql(
+    make_application: MakeApplication, strict_postgresql_url: sa.URL, drivername: str
+) -> None:
+    """A database that PostgreSQL has not is named, and how to go on."""
+    url = strict_postgresql_url.set(drivername=drivername, database="missing")
+    error, stderr, exit_code = fails(make_application, url)
+    safe = f"{drivername}://admin:***@127.0.0.1:{url.port}/missing"
+    assert isinstance(error, DatabaseAccessError)
+    assert (exit_code, error.url) == (2, safe)
+    assert error.message == (
+        f"Database 'default' ('{safe}') does not exist on its server: "
+        'database "missing" does not exist.'
+    )
+    assert error.hint == "Create it, or correct its name in 'SQLALCHEMY_DATABASE_URI'."
+    assert stderr == f"Error: {error.message}\n{error.hint}\n"
+
+
+def test_wrong_password_on_mariadb(make_application: MakeApplication, mysql_url: str) -> None:
+    """MariaDB's refusal of a password is quoted, and the setting is named."""
+    url = sa.make_url(mysql_url).set(password="wr0ng@")
+    error, stderr, exit_code = fails(make_application, url)
+    safe = f"{url.render_as_string(hide_password=True)}?charset=utf8mb4"
+    assert isinstance(error, DatabaseAccessError)
+    assert (exit_code, error.url) == (2, safe)
+    assert error.message.startswith(
+        f"Database 'default' ('{safe}') refuses the user or the password: "
+        f"Access denied for user '{servers.USER}'@"
+    )
+    assert stderr == f"Error: {error.message}\n{error.hint}\n"
+
+
+def test_missing_database_on_mariadb(
+    make_application: MakeApplication, mysql_server: servers.MySQL
+) -> None:
+    """A database that MariaDB has not is named, and how to go on."""
+    url = mysql_server.url.set(database="dbmigrate_missing")
+    error, stderr, exit_code = fails(make_application, url)
+    assert isinstance(error, DatabaseAccessError)
+    assert exit_code == 2
+    assert error.message == (
+        f"Database 'default' ('{error.url}') does not exist on its server: "
+        "Unknown database 'dbmigrate_missing'."
+    )
+    assert error.hint == "Create it, or correct its name in 'SQLALCHEMY_DATABASE_URI'."
+    assert stderr == f"Error: {error.message}\n{error.hint}\n"
+
+
+SAID = {
+    "sqlite": "no such table: missing",
+    "psycopg": 'relation "missing" does not exist',
+    "psycopg2": 'relation "missing" does not exist',
+    "pymysql": "Table '{database}.missing' doesn't exist",
+}
+
+
+def test_revision_that_fails(
+    make_application: MakeApplication,
+    database_url: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    """A failure says file, line, statement, the DBMS's words, the place and what stayed."""
+    driver = request.node.callspec.params["database_url"]
+    app = make_application(url=database_url).app
+    project = Project(tmp_path, database_url)
+    with app.app_context():
+        flask_dbmigrate.init()
+        project.revision("aaa", upgrade=["op.create_table('one', sa.Column('id', sa.Integer))"])
+        path = project.revision(
+            "bbb",
+            "aaa",
+            upgrade=[
+                "op.create_table('two', sa.Column('id', sa.Integer))",
+                "op.execute('INSERT INTO missing VALUES (1)')",
+            ],
+        )
+        with pytest.raises(MigrationError, match=r"^Revision 'bbb' failed .*\.$") as caught:
+            flask_dbmigrate.upgrade()
+    transactional = driver.startswith("psycopg")
+    line = path.read_text().splitlines().index("    op.execute('INSERT INTO missing VALUES (1)')")
+    said = SAID[driver].format(database=sa.make_url(database_url).database)
+    stayed = {
+        "sqlite": " 'sqlite' commits changes of the schema by itself: what the revision did before "
+        "this point may have stayed.",
+        "pymysql": " 'mysql' commits changes of the schema by itself: what the revision did "
+        "before this point has stayed.",
+    }
+    place = "base" if transactional else "'aaa'"
+    assert caught.value.message == (
+        f"Revision 'bbb' failed on database 'default' (migrations/versions/bbb_.py, "
+        f"line {line + 1}): {said}. The statement was: INSERT INTO missing VALUES (1). "
+        f"The database is at {place} now." + stayed.get(driver, "")
+    )
+    assert caught.value.heads == (() if transactional else ("aaa",))
+    assert project.tables() == (set() if transactional else {"one", "two"})
+
+
+def test_one_of_two_servers_is_down(
+    make_application: MakeApplication, sqlite_url: str, tmp_path: Path
+) -> None:
+    """With several databases the message names the one that cannot be reached."""
+    down = f"postgresql+psycopg://user:secret@127.0.0.1:{servers.free_port()}/shop"
+    app = make_application(binds={"reports": down}).app
+    with app.app_context():
+        flask_dbmigrate.init(multidb=True)
+        with pytest.raises(DatabaseUnavailableError, match=r"^Database 'reports' ") as caught:
+            flask_dbmigrate.upgrade()
+    assert caught.value.hint == "Start it, or correct 'SQLALCHEMY_BINDS'."

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
+import inspect
 import typing as t
 import warnings
 
@@ -90,10 +91,21 @@ def register(state: MigrateState) -> None:
             f"Two 'Migrate' objects are registered as 'flask {state.command}', with the "
             f"directories '{previous.directory}' and '{state.directory}': the second one counts. "
             "Give one of them a 'command' of its own.",
-            stacklevel=4,
+            stacklevel=_level_of_caller(),
         )
     states[state.command] = state
     state.app.extensions["migrate"] = LocalProxy(partial(_answering, states))
+
+
+def _level_of_caller() -> int:
+    """Tell how far up the stack the code is that called this package."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level - 1
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 def _answering(states: dict[str, MigrateState]) -> MigrateState:

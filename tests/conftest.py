@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+import tempfile
 import typing as t
 
 from flask import Flask
@@ -48,10 +49,10 @@ ServerT = t.TypeVar("ServerT")
 def _server(
     request: pytest.FixtureRequest,
     open_server: t.Callable[[Path], t.ContextManager[ServerT]],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServerT]:
     try:
-        with open_server(tmp_path_factory.mktemp("server")) as server:
+        # not below pytest's own folder: another session closes that to the server's account
+        with tempfile.TemporaryDirectory() as folder, open_server(Path(folder)) as server:
             yield server
     except servers.NoServerError as error:
         if request.config.getoption("--require-databases"):
@@ -60,27 +61,21 @@ def _server(
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[servers.PostgreSQL]:
+def postgresql_server(request: pytest.FixtureRequest) -> Iterator[servers.PostgreSQL]:
     """A PostgreSQL server."""
-    yield from _server(request, servers.postgresql, tmp_path_factory)
+    yield from _server(request, servers.postgresql)
 
 
 @pytest.fixture(scope="session")
-def strict_postgresql_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[sa.URL]:
+def strict_postgresql_url(request: pytest.FixtureRequest) -> Iterator[sa.URL]:
     """An administrator's URL of a PostgreSQL server that checks passwords."""
-    yield from _server(request, servers.own_postgresql, tmp_path_factory)
+    yield from _server(request, servers.own_postgresql)
 
 
 @pytest.fixture(scope="session")
-def mysql_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[servers.MySQL]:
+def mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
     """A MariaDB or MySQL server."""
-    yield from _server(request, servers.mysql, tmp_path_factory)
+    yield from _server(request, servers.mysql)
 
 
 @pytest.fixture

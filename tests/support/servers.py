@@ -128,8 +128,7 @@ def own_postgresql(folder: Path) -> Iterator[sa.URL]:
     initdb = _binary("initdb", *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
     data, secret, port = folder / "data", folder / "password", free_port()
     secret.write_text(PASSWORD)
-    for parent in (folder, *folder.parents[:2]):  # PostgreSQL refuses to run as root
-        parent.chmod(0o755)
+    secret.chmod(0o644)
     account = _account("postgres", folder)
     subprocess.run(
         [initdb, "-D", data, "-U", "admin", "--auth=scram-sha-256", f"--pwfile={secret}", "-N"],
@@ -157,8 +156,6 @@ def mysql(folder: Path) -> Iterator[MySQL]:
         return
     install, server = _binary("mariadb-install-db"), _binary("mariadbd", Path("/usr/sbin"))
     data, port = folder / "data", free_port()
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
     account = _account("mysql", folder)
     subprocess.run(
         [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"],
@@ -200,7 +197,7 @@ def _binary(name: str, *folders: Path) -> Path:
 
 
 def _account(name: str, folder: Path) -> dict[str, t.Any]:
-    """Run a server as the account its package made, where the tests run as root."""
+    """Run a server as the account its package made: as root it refuses to run."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return {}
     shutil.chown(folder, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from dataclasses import field
@@ -80,6 +81,16 @@ class MigrateState(Defaults):
     def metadata(self) -> t.Any:
         """``db.metadata``: env.py files before Flask-Migrate 1.2 read it here."""
         return self.db.metadata
+
+
+@contextmanager
+def answering(state: MigrateState) -> t.Iterator[None]:
+    """Let a state answer for ``app.extensions['migrate']``, whichever was registered first."""
+    token = running.set(state)
+    try:
+        yield
+    finally:
+        running.reset(token)
 
 
 def register(state: MigrateState) -> None:

@@ -99,17 +99,9 @@ def revision(
     require_template(workspace.directory)
     with clear_errors(workspace.directory):
         workspace.directory.get_revisions(head)  # a bad head is found before the comparison
-    if autogenerate:
-        context = compare(workspace.state, workspace.config, workspace.directory, arguments)
-        context.generated_revisions[:] = [
-            script
-            for script in context.generated_revisions
-            if not all(operations.is_empty() for operations in script.upgrade_ops_list)
-        ]
-    else:
-        context = _empty_revision(workspace, arguments)
+    context = (_differences if autogenerate else _empty_revision)(workspace, arguments)
     ids = [script.rev_id for script in context.generated_revisions if script.rev_id]
-    with all_or_nothing(workspace.directory, ids):
+    with all_or_nothing(workspace.state, workspace.directory, ids):
         scripts = [script for script in context.generate_scripts() if script is not None]
     return NewRevisions(tuple(map(describe, scripts)))
 
@@ -181,7 +173,7 @@ def merge(
     if workspace.is_set("revision_environment"):
         workspace.run(lambda visit: (), dont_mutate=True)
     identifier = free_id(workspace.directory, rev_id)
-    with all_or_nothing(workspace.directory, [identifier]):
+    with all_or_nothing(workspace.state, workspace.directory, [identifier]):
         script = workspace.directory.generate_revision(
             identifier,
             escape(message),
@@ -256,6 +248,17 @@ def _editor() -> list[str]:
         "There is no editor: the environment variable 'EDITOR' is not set.",
         hint="Set it, for example 'export EDITOR=nano'.",
     )
+
+
+def _differences(workspace: Workspace, arguments: dict[str, t.Any]) -> RevisionContext:
+    """Compare models and databases; revisions without any operation are left out."""
+    context = compare(workspace.state, workspace.config, workspace.directory, arguments)
+    context.generated_revisions[:] = [
+        script
+        for script in context.generated_revisions
+        if not all(operations.is_empty() for operations in script.upgrade_ops_list)
+    ]
+    return context
 
 
 def _empty_revision(workspace: Workspace, arguments: dict[str, t.Any]) -> RevisionContext:

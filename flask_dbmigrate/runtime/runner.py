@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.script.directory import require_complete
+from flask_dbmigrate.state import answering
 from flask_dbmigrate.state import MigrateState
 from flask_dbmigrate.state import on_command_line
 from flask_dbmigrate.state import running
@@ -50,7 +51,7 @@ def run_environment(
             hint="In a revision use 'op.get_context()' and 'op.get_bind()' instead.",
         )
     recorder = Recorder(plan, directory, listener)
-    with _turn, _in_progress(state), _application_logging_kept():
+    with _turn, answering(state), _options_kept(state), _application_logging_kept():
         environment = RunEnvironment(
             config,
             directory,
@@ -73,14 +74,12 @@ def run_environment(
 
 
 @contextmanager
-def _in_progress(state: MigrateState) -> t.Iterator[None]:
-    """Let the state answer for ``app.extensions['migrate']``; forget what env.py writes into it."""
+def _options_kept(state: MigrateState) -> t.Iterator[None]:
+    """Forget what env.py writes into ``configure_args``: it would be there in the next run."""
     before = dict(state.configure_args)
-    token = running.set(state)
     try:
         yield
     finally:
-        running.reset(token)
         state.configure_args.clear()
         state.configure_args.update(before)
 

@@ -19,6 +19,8 @@ from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.errors import MigrationDirectoryError
 from flask_dbmigrate.errors import RevisionError
+from flask_dbmigrate.state import answering
+from flask_dbmigrate.state import MigrateState
 
 from .directory import explain
 from .directory import shorten
@@ -63,12 +65,17 @@ def free_id(directory: ScriptDirectory, given: str | None) -> str:
 
 
 @contextmanager
-def all_or_nothing(directory: ScriptDirectory, ids: t.Sequence[str]) -> t.Iterator[None]:
-    """Remove the scripts of these revisions again if writing them fails."""
+def all_or_nothing(
+    state: MigrateState, directory: ScriptDirectory, ids: t.Sequence[str]
+) -> t.Iterator[None]:
+    """Remove the scripts of these revisions again if writing them fails.
+
+    :param state: What templates find as ``app.extensions['migrate']``.
+    """
     before = set(_files(directory))
     try:
         # Alembic announces post-write hooks on stdout, which is for data
-        with redirect_stdout(sys.stderr):
+        with answering(state), redirect_stdout(sys.stderr):
             yield
     except Exception as error:
         if _alembic.failed_in_hook(error):

@@ -8,6 +8,7 @@ from pathlib import Path
 import typing as t
 
 from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 from harness import Project
 import pytest
 import servers
@@ -348,3 +349,32 @@ def test_legacy_env_py(ready: Place, get_engine: str) -> None:
     assert flask_dbmigrate.migrate().revisions == ()
     flask_dbmigrate.downgrade()
     assert tables(ready) == (set(), set())
+
+
+def test_template_asks_the_extension_that_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two extensions on one application, a script has the bind keys of the one called."""
+    monkeypatch.chdir(tmp_path)
+    app = Flask("two", root_path=str(tmp_path))
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'a.db'}"
+    flask_dbmigrate.Migrate(app, SQLAlchemy(app))
+    other = Flask("other", root_path=str(tmp_path))
+    other.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'b.db'}"
+    other.config["SQLALCHEMY_BINDS"] = {"only-here": f"sqlite:///{tmp_path / 'c.db'}"}
+
+    class SecondDatabase(SQLAlchemy):
+        """Another object on the same application, whose engines are those of ``other``."""
+
+        @property
+        def engines(self) -> t.Any:
+            return self._app_engines[other]
+
+    db = SecondDatabase(other)
+    flask_dbmigrate.Migrate(app, db, directory="second", command="db2")
+    with app.app_context():
+        flask_dbmigrate.init(multidb=True, command="db2")
+        (written,) = flask_dbmigrate.revision(message="x", command="db2").revisions
+        for engine in db.engines.values():
+            engine.dispose()
+    assert "def upgrade_only_here() -> None:" in Path(written.path).read_text()

@@ -49,6 +49,16 @@ class Config(AlembicConfig):
         super().__init__(*args, **kwargs)
         self.template_directory = template_directory
 
+    def set_section_option(self, section: str, name: str, value: str) -> None:
+        """Set an option; a ``%`` that interpolates nothing stands for itself.
+
+        env.py files before Flask-Migrate 2.5 pass URLs as they are, passwords with ``%`` too.
+        """
+        try:
+            super().set_section_option(section, name, value)
+        except ValueError:
+            super().set_section_option(section, name, value.replace("%", "%%"))
+
     def get_template_directory(self) -> str:
         """Tell where Alembic's ``init`` finds its templates."""
         return os.fspath(self.template_directory or Path(__file__).with_name("templates"))

@@ -57,13 +57,17 @@ class MigrateState(Defaults):
         """The migration directory as it was given, or ``migrations``."""
         return self.given_directory or DEFAULT_DIRECTORY
 
+    def find_source(self) -> t.Any:
+        """Find what :attr:`source` returns, or None."""
+        return self.given_db or self.app.extensions.get("sqlalchemy")
+
     @property
     def source(self) -> t.Any:
         """The object the databases come from: ``db`` as given, else the app's Flask-SQLAlchemy.
 
         :raises NoDatabaseError: if there is neither.
         """
-        source = self.given_db or self.app.extensions.get("sqlalchemy")
+        source = self.find_source()
         if source is None:
             raise NoDatabaseError(
                 f"'Migrate' of application '{self.app.name}' has no database.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 import time
 import typing as t
 
@@ -69,6 +70,7 @@ class Recorder:
         self.directory = directory
         self.listener = listener
         self.visits: list[Visit] = []
+        self.unused_files: list[Path] = []
         self._applied: MigrationInfo
 
     @property
@@ -134,6 +136,7 @@ class RunEnvironment(EnvironmentContext):
     """Alembic's environment, with the options of ``Migrate`` in it and an eye on each step.
 
     :param options: Options of ``configure()`` for what env.py does not say, online or offline.
+    :param bind_metadata: The models of each bind key, for an env.py that does not find them.
     """
 
     def __init__(
@@ -143,11 +146,13 @@ class RunEnvironment(EnvironmentContext):
         *,
         recorder: Recorder,
         options: t.Mapping[str, t.Any],
+        bind_metadata: t.Mapping[str, sa.MetaData],
         **context_options: t.Any,
     ) -> None:
         super().__init__(config, script, fn=recorder.steps, **context_options)
         self.recorder = recorder
         self.options = options
+        self.bind_metadata = bind_metadata
 
     def configure(  # type: ignore[override]
         self, connection: sa.Connection | None = None, url: t.Any = None, **options: t.Any
@@ -155,16 +160,37 @@ class RunEnvironment(EnvironmentContext):
         """Configure Alembic as env.py says, and where it says nothing, as ``Migrate`` does."""
         options = {**self.options, **options}
         callbacks = sa.util.to_list(options.pop("on_version_apply", None)) or []
+        heading = self._sql_heading(options)
         super().configure(
             connection=connection,
             url=url,
             on_version_apply=[*callbacks, self.recorder.applied],  # type: ignore[arg-type]
             **options,
         )
+        if heading:
+            self.static_output(heading)
+
+    def _sql_heading(self, options: dict[str, t.Any]) -> str | None:
+        """Send the SQL of a database to stdout where an old env.py wants it in ``<bind>.sql``.
+
+        Flask-Migrate's template for bind keys does; the default database's file is ``.sql``.
+        """
+        name = getattr(options.get("output_buffer"), "name", None)
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".sql"):
+            return None
+        del options["output_buffer"]
+        self.recorder.unused_files.append(Path(name).absolute())
+        return f"-- Database '{name.removesuffix('.sql') or DEFAULT_KEY}'"
 
     def run_migrations(self, **kw: t.Any) -> None:
         """Run what is planned for the database that env.py has just configured."""
-        self.recorder.begin(kw.get("engine_name") or DEFAULT_KEY, self.get_context())
+        bind_key = kw.get("engine_name")
+        metadata = self.bind_metadata.get(bind_key) if bind_key else None
+        given = self.get_context().opts["target_metadata"]
+        if metadata is not None and isinstance(given, sa.MetaData) and not given.tables:
+            # old env.py files look for the tables of a bind in the default metadata
+            self.get_context().opts["target_metadata"] = metadata
+        self.recorder.begin(bind_key or DEFAULT_KEY, self.get_context())
         super().run_migrations(**kw)
 
 

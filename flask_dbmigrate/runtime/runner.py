@@ -57,6 +57,7 @@ def run_environment(
             directory,
             recorder=recorder,
             options=dict(state.configure_args),
+            bind_metadata=getattr(state.find_source(), "metadatas", {}),
             **context_options,
         )
         try:
@@ -68,6 +69,9 @@ def run_environment(
             if isinstance(error, SystemExit) and recorder.script is None:
                 raise
             raise explain_failure(error, state, recorder) from error
+    for path in recorder.unused_files:
+        if path.stat().st_size == 0:
+            path.unlink()
     if not recorder.visits:
         require_complete(directory)
     return recorder.visits

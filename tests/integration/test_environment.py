@@ -109,6 +109,28 @@ def test_connection_without_a_transaction(postgresql: Place, upgrade: Upgrade) -
     assert postgresql.project.tables() == {"one"}
 
 
+@pytest.mark.parametrize("fixture", ["ready", "postgresql"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        flask_dbmigrate.current,
+        flask_dbmigrate.upgrade,
+        flask_dbmigrate.ensure_version,
+        lambda: flask_dbmigrate.history(indicate_current=True),
+    ],
+)
+def test_looking_opens_no_transaction(
+    request: pytest.FixtureRequest, fixture: str, function: Callable[[], object]
+) -> None:
+    """What SQLAlchemy begins by itself to read from an idle connection is ended."""
+    place: Place = request.getfixturevalue(fixture)
+    flask_dbmigrate.upgrade()
+    with engine_of(place.project.url).connect() as connection:
+        hand_in(place.migrate, connection)
+        function()
+        assert (connection.closed, connection.in_transaction()) == (False, False)
+
+
 @WAYS
 def test_settings_of_a_connection_stay(postgresql: Place, upgrade: Upgrade) -> None:
     """Isolation level, execution options and search path are the owner's."""
@@ -390,6 +412,19 @@ def test_legacy_env_py_with_a_hard_password(
     assert "CREATE TABLE one" in capsys.readouterr().out
     assert flask_dbmigrate.upgrade().databases[0].after == ("aaa",)
     assert postgresql.project.tables() == {"one"}
+
+
+def test_legacy_env_py_has_the_same_options_offline(
+    make_application: Callable[..., t.Any], ready: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options of ``Migrate`` count offline even if env.py passes them on online only."""
+    Path("migrations/env.py").write_text(URL_ENV_PY)
+    with make_application("second", version_table="mine").app.app_context():
+        flask_dbmigrate.upgrade(sql=True)
+        flask_dbmigrate.upgrade()
+    written = capsys.readouterr().out
+    assert ("CREATE TABLE mine" in written, "alembic_version" in written) == (True, False)
+    assert sorted(ready.project.inspect()) == ["mine", "one"]
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+import functools
+import inspect
 import traceback
 from types import ModuleType
 import typing as t
@@ -10,6 +12,7 @@ import typing as t
 import alembic.context
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script import ScriptDirectory
 from alembic.script import write_hooks
@@ -79,6 +82,35 @@ def stamp_steps(
 ) -> t.Sequence[Step]:
     """Plan how the version table gets from these heads to these targets."""
     return directory._stamp_revs(targets, heads)
+
+
+def adapt_function(step: Step, arguments: t.Mapping[str, t.Any], *, is_default: bool) -> None:
+    """Let a script run on several databases that was not written for all of them.
+
+    One that knows no bind keys belongs to the default database, and one without a function for
+    a bind key has nothing to do there.
+
+    :param arguments: What env.py gives to ``run_migrations()``; ``engine_name`` is the bind key.
+    :param is_default: Whether this is the default database.
+    """
+    if not isinstance(step, RevisionStep) or set(arguments) != {"engine_name"}:
+        return
+    function = step.migration_fn
+    takes_bind_key = bool(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def run(engine_name: str) -> None:
+        if not takes_bind_key:
+            if is_default:
+                function()
+            return
+        try:
+            function(engine_name=engine_name)
+        except KeyError as error:  # scripts of Flask-Migrate look it up in their globals()
+            if error.args != (f"{function.__name__}_{engine_name}",):
+                raise
+
+    step.migration_fn = run
 
 
 def ensure_version_table(context: MigrationContext) -> None:

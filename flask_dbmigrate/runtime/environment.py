@@ -33,6 +33,7 @@ class Visit:
     :param key: ``default``, or the bind key.
     :param context: Alembic's context, with env.py's connection in it.
     :param directory: The revisions on disk.
+    :param arguments: What env.py gives to the functions of scripts.
     :param before: The heads the database was at when the visit began.
     :param heads: The heads it is at after the steps run so far.
     :param script: The script that is running.
@@ -41,6 +42,7 @@ class Visit:
     key: str
     context: MigrationContext
     directory: ScriptDirectory
+    arguments: t.Mapping[str, t.Any]
     before: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     steps: list[StepResult] = field(default_factory=list)
@@ -78,9 +80,10 @@ class Recorder:
         """The script that is running."""
         return self.visits[-1].script if self.visits else None
 
-    def begin(self, key: str, context: MigrationContext) -> None:
+    def begin(self, context: MigrationContext, arguments: t.Mapping[str, t.Any]) -> None:
         """Begin the visit to a database."""
-        self.visits.append(Visit(key, context, self.directory))
+        key = arguments.get("engine_name") or DEFAULT_KEY
+        self.visits.append(Visit(key, context, self.directory, arguments))
 
     def steps(self, heads: tuple[str, ...], context: MigrationContext) -> t.Iterator[_alembic.Step]:
         """Hand the planned steps to Alembic, one by one.
@@ -93,6 +96,7 @@ class Recorder:
         require_known(visit)
         for step in self.plan(visit):
             visit.script = _alembic.script_of(step)
+            _alembic.adapt_function(step, visit.arguments, is_default=visit.key == DEFAULT_KEY)
             description = str(step)
             self.listener.step_started(visit.key, description)
             started = time.monotonic()
@@ -190,7 +194,7 @@ class RunEnvironment(EnvironmentContext):
         if metadata is not None and isinstance(given, sa.MetaData) and not given.tables:
             # old env.py files look for the tables of a bind in the default metadata
             self.get_context().opts["target_metadata"] = metadata
-        self.recorder.begin(bind_key or DEFAULT_KEY, self.get_context())
+        self.recorder.begin(self.get_context(), kw)
         super().run_migrations(**kw)
 
 

@@ -18,6 +18,7 @@ import flask_dbmigrate
 from flask_dbmigrate import DriftError
 from flask_dbmigrate import MigrationError
 from flask_dbmigrate import PendingRevisionsError
+from flask_dbmigrate import RevisionError
 
 
 class Place(t.NamedTuple):
@@ -378,3 +379,99 @@ def test_template_asks_the_extension_that_is_called(
         for engine in db.engines.values():
             engine.dispose()
     assert "def upgrade_only_here() -> None:" in Path(written.path).read_text()
+
+
+def test_script_for_one_database(ready: Place) -> None:
+    """A script from before there were bind keys runs on the default database only."""
+    ready.project.revision(
+        "aaa",
+        upgrade=["op.create_table('old', sa.Column('id', sa.Integer))"],
+        downgrade=["op.drop_table('old')"],
+    )
+    flask_dbmigrate.upgrade()
+    assert tables(ready) == ({"old"}, set())
+    assert [found.after for found in flask_dbmigrate.downgrade().databases] == [(), ()]
+    assert tables(ready) == (set(), set())
+
+
+FLASK_MIGRATE_STYLE = """
+revision = "aaa"
+down_revision = None
+
+from alembic import op
+import sqlalchemy as sa
+
+def upgrade(engine_name):
+    globals()["upgrade_%s" % engine_name]()
+
+def downgrade(engine_name):
+    globals()["downgrade_%s" % engine_name]()
+
+def upgrade_():
+    op.create_table("old", sa.Column("id", sa.Integer))
+
+def downgrade_():
+    op.drop_table("old")
+"""
+
+
+def test_bind_key_that_is_newer_than_a_script(ready: Place) -> None:
+    """A script without a function for a bind key has nothing to do there."""
+    (ready.project.folder / "migrations" / "versions" / "aaa_.py").parent.mkdir(exist_ok=True)
+    (ready.project.folder / "migrations" / "versions" / "aaa_.py").write_text(FLASK_MIGRATE_STYLE)
+    flask_dbmigrate.upgrade()
+    assert tables(ready) == ({"old"}, set())
+    assert [found.after for found in flask_dbmigrate.downgrade().databases] == [(), ()]
+
+
+def test_key_error_of_a_script_is_an_error(ready: Place) -> None:
+    """Any other KeyError in a script is one: the revision has failed."""
+    script = FLASK_MIGRATE_STYLE.replace("upgrade_%s", "other_%s")
+    (ready.project.folder / "migrations" / "versions").mkdir(exist_ok=True)
+    (ready.project.folder / "migrations" / "versions" / "aaa_.py").write_text(script)
+    with pytest.raises(MigrationError, match=r"Revision 'aaa' failed .* KeyError: 'other_'"):
+        flask_dbmigrate.upgrade()
+
+
+@pytest.fixture
+def two_revisions(ready: Place) -> Place:
+    """The first revision makes a table in both databases, the second does nothing."""
+    table = ["op.create_table('kept', sa.Column('id', sa.Integer))"]
+    path = ready.project.revision("aaa", upgrade=table, downgrade=["op.drop_table('kept')"])
+    path.write_text(path.read_text().replace("grade():", "grade(engine_name):"))
+    ready.project.revision("bbb", "aaa")
+    return ready
+
+
+def move(ready: Place, url: str, revision: str) -> None:
+    """Say that one of the databases is at another revision."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+
+
+def test_relative_downgrade_of_a_database_that_is_behind(two_revisions: Place) -> None:
+    """One step back is one step of the default database: one that is there already stays."""
+    flask_dbmigrate.upgrade()
+    move(two_revisions, two_revisions.second, "aaa")
+    done = flask_dbmigrate.downgrade()
+    assert [(found.before, found.after) for found in done.databases] == [
+        (("bbb",), ("aaa",)),
+        (("aaa",), ("aaa",)),
+    ]
+    assert tables(two_revisions) == ({"kept"}, {"kept"})
+
+
+def test_relative_downgrade_of_a_database_that_is_elsewhere(two_revisions: Place) -> None:
+    """A database that is below the target is named, and nothing is downgraded anywhere."""
+    flask_dbmigrate.upgrade()
+    flask_dbmigrate.stamp(revision="base")
+    engine = sa.create_engine(two_revisions.project.url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('bbb')")
+    with pytest.raises(RevisionError, match="Database 'reports' is at base, which is not above"):
+        flask_dbmigrate.downgrade()
+    assert tables(two_revisions) == ({"kept"}, {"kept"})
+    assert str(flask_dbmigrate.current()) == (
+        "Database 'default':\nbbb (head)\nDatabase 'reports':\n<base>"
+    )

@@ -19,6 +19,7 @@ from alembic.util import CommandError
 from flask import g
 import sqlalchemy as sa
 
+from .databases import databases_of
 from .errors import ConfigurationError
 from .errors import DBMigrateError
 from .script.location import find_directory
@@ -149,7 +150,10 @@ class LegacyDb:
     @property
     def engines(self) -> dict[str | None, sa.Engine]:
         """The engine of each bind key; None is the default database's."""
-        return {key: _with_visible_password(engine) for key, engine in self._db.engines.items()}
+        return {
+            database.bind_key: _with_visible_password(database.engine)
+            for database in databases_of(self._db)
+        }
 
     def get_engine(
         self,
@@ -160,7 +164,7 @@ class LegacyDb:
     ) -> sa.Engine:
         """Return an engine: ``()``, ``(bind)``, ``(app, bind)``, ``(bind=)`` or ``(bind_key=)``."""
         positional = next((arg for arg in args if isinstance(arg, str)), None)
-        return _with_visible_password(self._db.engines[bind_key or bind or positional or None])
+        return self.engines[bind_key or bind or positional or None]
 
 
 class _VisibleURL(sa.URL):

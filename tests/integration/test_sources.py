@@ -1,0 +1,108 @@
+"""Where the databases come from, if not from Flask-SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import types
+import typing as t
+
+from alchemical.flask import Alchemical
+from flask import Flask
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import flask_dbmigrate
+from flask_dbmigrate import ConfigurationError
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """An application without any database."""
+    monkeypatch.chdir(tmp_path)
+    return Flask("sources", root_path=str(tmp_path))
+
+
+@pytest.fixture
+def engine(sqlite_url: str) -> Iterator[sa.Engine]:
+    """The engine of an SQLite database."""
+    engine = sa.create_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+def thing(metadata: sa.MetaData) -> sa.MetaData:
+    """Add a table to a MetaData."""
+    sa.Table("thing", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    return metadata
+
+
+def main_job() -> None:
+    """Migrate, upgrade and check."""
+    assert len(flask_dbmigrate.migrate(message="all").revisions) == 1
+    flask_dbmigrate.upgrade()
+    assert str(flask_dbmigrate.check()) == "No new upgrade operations detected."
+
+
+def test_alchemical(app: Flask, tmp_path: Path) -> None:
+    """Alchemical's object works, with its bind keys."""
+    app.config["ALCHEMICAL_DATABASE_URL"] = f"sqlite:///{tmp_path / 'first.db'}"
+    app.config["ALCHEMICAL_BINDS"] = {"two": f"sqlite:///{tmp_path / 'second.db'}"}
+    db = Alchemical(app)
+
+    class Thing(db.Model):  # type: ignore[name-defined,misc]
+        id = sa.Column(sa.Integer, primary_key=True)
+
+    class Item(db.Model):  # type: ignore[name-defined,misc]
+        __bind_key__ = "two"
+        id = sa.Column(sa.Integer, primary_key=True)
+
+    flask_dbmigrate.Migrate(app, db)
+    with app.app_context():
+        flask_dbmigrate.init(multidb=True)
+        main_job()
+        tables = {}
+        for key, found in db.engines.items():
+            tables[key] = set(sa.inspect(found).get_table_names())
+            found.dispose()
+    assert tables == {None: {"thing", "alembic_version"}, "two": {"item", "alembic_version"}}
+
+
+def test_object_with_engine_and_metadata(app: Flask, engine: sa.Engine) -> None:
+    """An engine and the models are all that an object needs."""
+    db = types.SimpleNamespace(engine=engine, metadata=thing(sa.MetaData()))
+    flask_dbmigrate.Migrate(app, db)
+    with app.app_context():
+        flask_dbmigrate.init()
+        main_job()
+    assert "thing" in sa.inspect(engine).get_table_names()
+
+
+def unfit(kind: str, url: str) -> t.Any:
+    """An object that lacks something."""
+    return {
+        "no engine": types.SimpleNamespace(metadata=sa.MetaData()),
+        "no models": types.SimpleNamespace(engine=sa.create_engine(url)),
+        "asyncio": types.SimpleNamespace(
+            engine=create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:")),
+            metadata=sa.MetaData(),
+        ),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("no engine", "has no SQLAlchemy engine in 'engine' or 'get_engine"),
+        ("no models", "has no SQLAlchemy MetaData in 'metadata' or 'metadatas'"),
+        ("asyncio", "has no SQLAlchemy engine in 'engine' or 'get_engine"),
+    ],
+)
+def test_object_that_does_not_fit(app: Flask, sqlite_url: str, kind: str, message: str) -> None:
+    """An object that lacks an engine or the models is named, and what it lacks."""
+    flask_dbmigrate.Migrate(app, unfit(kind, sqlite_url))
+    with app.app_context():
+        flask_dbmigrate.init()
+        with pytest.raises(ConfigurationError, match=f"The 'SimpleNamespace' given .* {message}"):
+            flask_dbmigrate.upgrade()

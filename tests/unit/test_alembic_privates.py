@@ -1,0 +1,146 @@
+"""Every private name of Alembic that the package relies on: a new Alembic shows here first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import typing as t
+
+from alembic import context
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+import pytest
+import sqlalchemy as sa
+
+from flask_dbmigrate import _alembic
+from flask_dbmigrate import ScriptError
+
+SCRIPT = """
+revision = {revision!r}
+down_revision = {down!r}
+
+def upgrade({parameters}):
+    {body}
+
+def downgrade():
+    pass
+"""
+
+
+def write(folder: Path, revision: str, down: str | None, **parts: str) -> None:
+    """Write a revision script."""
+    parts = {"parameters": "", "body": "pass", **parts}
+    path = folder / "versions" / f"{revision}_.py"
+    path.write_text(SCRIPT.format(revision=revision, down=down, **parts))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> ScriptDirectory:
+    """A directory with the revisions ``aaaa`` and ``bbbb``."""
+    (tmp_path / "versions").mkdir()
+    write(tmp_path, "aaaa", None)
+    write(tmp_path, "bbbb", "aaaa")
+    return ScriptDirectory(str(tmp_path))
+
+
+def revisions(steps: t.Sequence[_alembic.Step]) -> list[str]:
+    """The revision of each step."""
+    scripts = [_alembic.script_of(step) for step in steps]
+    return [script.revision for script in scripts if script is not None]
+
+
+def test_load_scripts(directory: ScriptDirectory) -> None:
+    """All scripts of the folders are imported."""
+    assert sorted(script.revision for script in _alembic.load_scripts(directory)) == [
+        "aaaa",
+        "bbbb",
+    ]
+
+
+def test_version_locations(directory: ScriptDirectory, tmp_path: Path) -> None:
+    """The folder of scripts is ``versions`` unless settings say otherwise."""
+    assert _alembic.version_locations(directory) == (str(tmp_path / "versions"),)
+
+
+def test_steps_up_and_down(directory: ScriptDirectory) -> None:
+    """Steps come in the order in which they run."""
+    assert revisions(_alembic.upgrade_steps(directory, "head", ())) == ["aaaa", "bbbb"]
+    assert revisions(_alembic.downgrade_steps(directory, "base", ("bbbb",))) == ["bbbb", "aaaa"]
+
+
+def test_stamp_steps(directory: ScriptDirectory) -> None:
+    """A stamp runs no script."""
+    (step,) = _alembic.stamp_steps(directory, ("bbbb",), ())
+    assert str(step) == "stamp_revision  -> bbbb"
+    assert _alembic.script_of(step) is None
+
+
+def test_script_without_a_function(directory: ScriptDirectory, tmp_path: Path) -> None:
+    """Planning a step whose function is missing names the script."""
+    path = tmp_path / "versions" / "bbbb_.py"
+    path.write_text(path.read_text().replace("def upgrade", "def renamed"))
+    with pytest.raises(ScriptError, match=r"bbbb_\.py' has no function 'upgrade\(\)'") as caught:
+        _alembic.upgrade_steps(directory, "head", ())
+    assert caught.value.path == str(path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "key", "runs"),
+    [
+        ("", "", True),
+        ("", "two", False),
+        ("engine_name", "", True),
+        ("engine_name", "two", True),
+    ],
+)
+def test_adapt_function(
+    directory: ScriptDirectory, tmp_path: Path, parameters: str, key: str, runs: bool
+) -> None:
+    """A script that takes no bind key runs for the default database only."""
+    write(tmp_path, "bbbb", "aaaa", parameters=parameters, body="raise RuntimeError('it ran')")
+    _, step = _alembic.upgrade_steps(directory, "head", ())
+    _alembic.adapt_function(step, {"engine_name": key}, is_default=key == "")
+    function: t.Callable[..., None] = step.migration_fn  # type: ignore[attr-defined]
+    assert str(step).startswith("upgrade aaaa -> bbbb")
+    if runs:
+        with pytest.raises(RuntimeError, match="it ran"):
+            function(engine_name=key)
+    else:
+        function(engine_name=key)
+
+
+def test_ensure_version_table(tmp_path: Path) -> None:
+    """The version table is created, once."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    for _ in range(2):
+        with engine.begin() as connection:
+            _alembic.ensure_version_table(MigrationContext.configure(connection))
+    assert sa.inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_register_environment(directory: ScriptDirectory) -> None:
+    """``from alembic import context`` speaks for a subclass of Alembic's environment."""
+
+    class Environment(EnvironmentContext):
+        pass
+
+    _alembic.register_environment(Environment)
+    with Environment(Config(), directory, as_sql=True):
+        assert context.is_offline_mode()
+
+
+def test_failed_in_hook(tmp_path: Path) -> None:
+    """An error in a post-write hook is told from one before the script was written."""
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "script.py.mako").write_text('revision = "${up_revision}"\ndown_revision = None\n')
+    hook = {"_hook_name": "missing", "type": "exec", "executable": "/no/such/program"}
+    directory = ScriptDirectory(str(tmp_path), hooks=[hook])
+    with pytest.raises(OSError, match="No such file") as in_hook:
+        directory.generate_revision("aaaa", "one")
+    assert _alembic.failed_in_hook(in_hook.value)
+    (tmp_path / "script.py.mako").unlink()
+    with pytest.raises(OSError, match="No such file") as before:
+        directory.generate_revision("bbbb", "two", head="base")
+    assert not _alembic.failed_in_hook(before.value)

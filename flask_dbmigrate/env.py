@@ -135,7 +135,7 @@ def _connection(
     if handed_in is None:
         return connected(database)
     if isinstance(handed_in, sa.Engine):
-        return connected(replace(database, engine=handed_in))
+        return connected(replace(database, engine=handed_in, setting="the URL of its engine"))
     if isinstance(handed_in, sa.Connection):
         return borrowed(handed_in)
     if hasattr(handed_in, "connect"):  # pytest-alembic's connection in an engine's clothes

@@ -17,11 +17,13 @@ class Database:
     :param bind_key: Its bind key; None for the one of ``SQLALCHEMY_DATABASE_URI``.
     :param engine: Its engine.
     :param metadata: The models that live in it.
+    :param setting: What to correct if its URL is wrong.
     """
 
     bind_key: str | None
     engine: sa.Engine
     metadata: sa.MetaData
+    setting: str = "the URL of its engine"
 
     @property
     def key(self) -> str:

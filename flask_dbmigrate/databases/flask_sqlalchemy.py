@@ -34,6 +34,11 @@ def databases_of(db: SQLAlchemy) -> tuple[Database, ...]:
         )
     keys = [None, *(key for key in engines if key is not None)]
     return tuple(
-        Database(bind_key=key, engine=engines[key], metadata=db.metadatas.get(key, sa.MetaData()))
+        Database(
+            bind_key=key,
+            engine=engines[key],
+            metadata=db.metadatas.get(key, sa.MetaData()),
+            setting="'SQLALCHEMY_DATABASE_URI'" if key is None else "'SQLALCHEMY_BINDS'",
+        )
         for key in keys
     )

@@ -9,7 +9,6 @@ import typing as t
 import sqlalchemy as sa
 
 from flask_dbmigrate.databases import Database
-from flask_dbmigrate.databases import DEFAULT_KEY
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import ConnectionProblem
@@ -33,7 +32,7 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
     try:
         connection = database.engine.connect()
     except sa.exc.DBAPIError as error:
-        raise connection_error(error, database.key, database.engine) from error
+        raise connection_error(error, database) from error
     with connection:
         yield connection
 
@@ -75,7 +74,8 @@ def run_on_async_engine(engine: AsyncEngine, work: t.Callable[[sa.Connection], N
         try:
             connection = await engine.connect()
         except sa.exc.DBAPIError as error:
-            raise connection_error(error, DEFAULT_KEY, engine.sync_engine) from error
+            handed_in = Database(None, engine.sync_engine, sa.MetaData())
+            raise connection_error(error, handed_in) from error
         try:
             await connection.run_sync(work)
         finally:
@@ -93,37 +93,29 @@ def run_on_async_engine(engine: AsyncEngine, work: t.Callable[[sa.Connection], N
         )
 
 
-def connection_error(
-    error: sa.exc.DBAPIError, key: str, engine: sa.Engine | None
-) -> DBMigrateError:
-    """Say why a connection could not be made.
-
-    :param key: The database's key.
-    :param engine: Its engine, where it is known.
-    """
+def connection_error(error: sa.exc.DBAPIError, database: Database) -> DBMigrateError:
+    """Say why a connection to a database could not be made."""
     original = error.orig or error
-    facts = facts_of(engine.dialect.name if engine else "")
-    url = safe_url(engine.url) if engine else ""
-    place = f"'{key}' ('{url}')" if url else key
-    said = facts.message(original).rstrip(".")
-    setting = "SQLALCHEMY_DATABASE_URI" if key == DEFAULT_KEY else "SQLALCHEMY_BINDS"
-    if engine is not None:
-        said = without_secrets(said, engine.url)
+    facts = facts_of(database.engine.dialect.name)
+    url = safe_url(database.engine.url)
+    place = f"'{database.key}' ('{url}')"
+    said = without_secrets(facts.message(original).rstrip("."), database.engine.url)
+    setting = database.setting
     problem = facts.connection_problem(original)
     if problem is ConnectionProblem.CREDENTIALS:
         return DatabaseAccessError(
             f"Database {place} refuses the user or the password: {said}.",
-            hint=f"Correct the user and the password in '{setting}'.",
+            hint=f"Correct the user and the password in {setting}.",
             url=url,
         )
     if problem is ConnectionProblem.NO_DATABASE:
         return DatabaseAccessError(
             f"Database {place} does not exist on its server: {said}.",
-            hint=f"Create it, or correct its name in '{setting}'.",
+            hint=f"Create it, or correct its name in {setting}.",
             url=url,
         )
     return DatabaseUnavailableError(
         f"Database {place} cannot be reached: {said}.",
-        hint=f"{facts.remedy}, or correct '{setting}'.",
+        hint=f"{facts.remedy}, or correct {setting}.",
         url=url,
     )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.databases import DEFAULT_KEY
+from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DatabaseUnavailableError
@@ -141,11 +142,16 @@ def _heads_now(visit: Visit) -> tuple[str, ...] | None:
 
 def _not_connected(error: sa.exc.DBAPIError, state: MigrateState) -> DBMigrateError:
     """Explain that env.py got no connection; which database it tried is known if there is one."""
-    databases = databases_of(state.source)
-    engine = databases[0].engine
-    if len(databases) > 1 or not isinstance(error.orig, engine.dialect.loaded_dbapi.Error):
-        return connection_error(error, "that env.py opens", None)
-    return connection_error(error, DEFAULT_KEY, engine)
+    database, *others = databases_of(state.source)
+    if not others and isinstance(error.orig, database.engine.dialect.loaded_dbapi.Error):
+        return connection_error(error, database)
+    said = " ".join(str(error.orig).split()).rstrip(".")
+    for known in (database, *others):
+        said = without_secrets(said, known.engine.url)
+    return DatabaseUnavailableError(
+        f"A database that env.py opens cannot be reached: {said}.",
+        hint="Start it, or correct its URL.",
+    )
 
 
 def _environment_failed(error: BaseException, recorder: Recorder) -> ConfigurationError:

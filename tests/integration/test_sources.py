@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import flask_dbmigrate
 from flask_dbmigrate import ConfigurationError
+from flask_dbmigrate import DatabaseUnavailableError
 
 
 @pytest.fixture
@@ -106,3 +107,16 @@ def test_object_that_does_not_fit(app: Flask, sqlite_url: str, kind: str, messag
         flask_dbmigrate.init()
         with pytest.raises(ConfigurationError, match=f"The 'SimpleNamespace' given .* {message}"):
             flask_dbmigrate.upgrade()
+
+
+def test_remedy_names_the_engine(app: Flask) -> None:
+    """Where no setting holds the URL, the hint does not name one."""
+    engine = sa.create_engine("sqlite:////no/such/folder/test.db")
+    flask_dbmigrate.Migrate(app, types.SimpleNamespace(engine=engine, metadata=sa.MetaData()))
+    with app.app_context():
+        flask_dbmigrate.init()
+        with pytest.raises(DatabaseUnavailableError, match="cannot be reached") as caught:
+            flask_dbmigrate.upgrade()
+    assert caught.value.hint == (
+        "Create its folder and make it writable, or correct the URL of its engine."
+    )

@@ -13,6 +13,7 @@ from .state import current_state
 from .state import DEFAULT_DIRECTORY
 from .state import Defaults
 from .state import MigrateState
+from .state import PlainSource
 from .state import register
 
 if t.TYPE_CHECKING:
@@ -35,7 +36,13 @@ class Migrate:
     :param command: The name of the command group, by default ``db``.
     :param compare_type: Whether autogenerate compares column types.
     :param render_as_batch: Whether autogenerate writes batch operations, which SQLite needs.
+    :param metadata: Instead of ``db``: the models, a ``MetaData``, a list of them, or a mapping of
+        bind keys to either. The default database's key is ``default``.
+    :param engine: Instead of ``db``: the engine, or a mapping of bind keys to engines or URLs.
+    :param url: Instead of ``engine``: the URL of the database.
     :param configure_args: Any other option of Alembic's ``EnvironmentContext.configure()``.
+    :raises ConfigurationError: if ``metadata`` comes without ``engine`` or ``url``, or they with
+        ``db``.
     """
 
     def __init__(
@@ -46,8 +53,13 @@ class Migrate:
         command: str = "db",
         compare_type: t.Any = True,
         render_as_batch: bool = True,
+        *,
+        metadata: t.Any = None,
+        engine: t.Any = None,
+        url: t.Any = None,
         **configure_args: t.Any,
     ) -> None:
+        db = _source(db, metadata, engine, url)
         self.configure_callbacks: list[ConfigCallback] = []
         self.db = db
         self.directory = DEFAULT_DIRECTORY if directory is None else os.fspath(directory)
@@ -72,6 +84,10 @@ class Migrate:
         command: str | None = None,
         compare_type: t.Any = None,
         render_as_batch: bool | None = None,
+        *,
+        metadata: t.Any = None,
+        engine: t.Any = None,
+        url: t.Any = None,
         **configure_args: t.Any,
     ) -> None:
         """Bind an application; what is not given is as the constructor has it.
@@ -84,6 +100,7 @@ class Migrate:
         for name, value in (("compare_type", compare_type), ("render_as_batch", render_as_batch)):
             if value is not None:
                 configure_args[name] = value
+        db = _source(db, metadata, engine, url)
         command = command or self.command
         earlier = app.extensions.get("dbmigrate", {}).get(command)
         if earlier is None or earlier.migrate is not self:
@@ -143,6 +160,18 @@ class Migrate:
             states = state.app.extensions["dbmigrate"].values()
             state = next((mine for mine in states if mine.migrate is self), state)
         return make_config(state, directory, x_arg, opts)
+
+
+def _source(db: t.Any, metadata: t.Any, engine: t.Any, url: t.Any) -> t.Any:
+    """Make one source of what can be given instead of ``db``."""
+    if metadata is None and engine is None and url is None:
+        return db
+    if db is not None or metadata is None or (engine is None) == (url is None):
+        raise ConfigurationError(
+            "'Migrate' takes either 'db', or 'metadata' and one of 'engine' and 'url'.",
+            hint="Call 'Migrate(app, db)' or 'Migrate(app, metadata=..., engine=...)'.",
+        )
+    return PlainSource(metadata, url if engine is None else engine)
 
 
 def _legacy_db(source: t.Any) -> t.Any:

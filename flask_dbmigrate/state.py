@@ -30,6 +30,18 @@ on_command_line: ContextVar[bool] = ContextVar("flask_dbmigrate.on_command_line"
 """Whether the process is a ``flask db`` command and its logging ours to configure."""
 
 
+@dataclass(frozen=True, eq=False)
+class PlainSource:
+    """Models and engines given to ``Migrate`` itself, without an object that holds them.
+
+    :param metadata: A MetaData, a list of them, or a mapping of bind keys to either.
+    :param engine: An Engine, a URL, or a mapping of bind keys to either.
+    """
+
+    metadata: t.Any
+    engine: t.Any
+
+
 @dataclass(eq=False, kw_only=True)
 class Defaults:
     """What ``Migrate`` was given, for applications that give nothing else."""

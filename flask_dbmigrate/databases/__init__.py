@@ -6,8 +6,11 @@ import typing as t
 
 from flask_sqlalchemy import SQLAlchemy
 
+from flask_dbmigrate.state import PlainSource
+
 from . import any_object
 from . import flask_sqlalchemy
+from . import plain_sqlalchemy
 from .base import Database as Database
 from .base import DEFAULT_KEY as DEFAULT_KEY
 from .base import safe_url as safe_url
@@ -21,4 +24,6 @@ def databases_of(db: t.Any) -> tuple[Database, ...]:
     """
     if isinstance(db, SQLAlchemy):
         return flask_sqlalchemy.databases_of(db)
+    if isinstance(db, PlainSource):
+        return plain_sqlalchemy.databases_of(db)
     return any_object.databases_of(db)

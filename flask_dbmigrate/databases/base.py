@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import re
 
@@ -16,13 +17,13 @@ class Database:
 
     :param bind_key: Its bind key; None for the one of ``SQLALCHEMY_DATABASE_URI``.
     :param engine: Its engine.
-    :param metadata: The models that live in it.
+    :param metadata: The models that live in it; a sequence where there are several.
     :param setting: What to correct if its URL is wrong.
     """
 
     bind_key: str | None
     engine: sa.Engine
-    metadata: sa.MetaData
+    metadata: sa.MetaData | Sequence[sa.MetaData]
     setting: str = "the URL of its engine"
 
     @property

@@ -120,3 +120,77 @@ def test_remedy_names_the_engine(app: Flask) -> None:
     assert caught.value.hint == (
         "Create its folder and make it writable, or correct the URL of its engine."
     )
+
+
+def test_plain_sqlalchemy_with_an_engine(app: Flask, engine: sa.Engine) -> None:
+    """The models and an engine can be given to the extension itself."""
+    flask_dbmigrate.Migrate(app, metadata=thing(sa.MetaData()), engine=engine)
+    with app.app_context():
+        flask_dbmigrate.init()
+        main_job()
+    assert set(sa.inspect(engine).get_table_names()) == {"thing", "alembic_version"}
+
+
+def test_plain_sqlalchemy_with_a_url_and_several_metadata(app: Flask, engine: sa.Engine) -> None:
+    """A URL will do, and one database may have several MetaData."""
+    other = sa.MetaData()
+    sa.Table("other", other, sa.Column("id", sa.Integer, primary_key=True))
+    migrate = flask_dbmigrate.Migrate()
+    migrate.init_app(app, metadata=[thing(sa.MetaData()), other], url=str(engine.url))
+    with app.app_context():
+        flask_dbmigrate.init()
+        main_job()
+    assert set(sa.inspect(engine).get_table_names()) == {"thing", "other", "alembic_version"}
+
+
+def test_plain_sqlalchemy_with_several_databases(app: Flask, tmp_path: Path) -> None:
+    """Mappings give the models and the engine of each bind key."""
+    urls = {key: f"sqlite:///{tmp_path / key}.db" for key in ("default", "user-data")}
+    other = sa.MetaData()
+    sa.Table("other", other, sa.Column("id", sa.Integer, primary_key=True))
+    metadata = {"default": thing(sa.MetaData()), "user-data": other}
+    flask_dbmigrate.Migrate(app, metadata=metadata, engine=urls)
+    with app.app_context():
+        flask_dbmigrate.init(multidb=True)
+        main_job()
+        keys = [found.key for found in flask_dbmigrate.current().databases]
+    tables = []
+    for key in keys:
+        engine = sa.create_engine(urls[key], poolclass=sa.NullPool)
+        tables.append(set(sa.inspect(engine).get_table_names()) - {"alembic_version"})
+    assert (keys, tables) == (["default", "user-data"], [{"thing"}, {"other"}])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"metadata": sa.MetaData()},
+        {"url": "sqlite://"},
+        {"metadata": sa.MetaData(), "url": "sqlite://", "engine": "sqlite://"},
+        {"metadata": sa.MetaData(), "url": "sqlite://", "db": object()},
+    ],
+    ids=["no engine", "no models", "two engines", "db as well"],
+)
+def test_plain_sqlalchemy_incomplete(app: Flask, arguments: dict[str, t.Any]) -> None:
+    """Models without an engine, or the other way round, are refused at once."""
+    with pytest.raises(ConfigurationError, match="takes either 'db', or 'metadata' and one of"):
+        flask_dbmigrate.Migrate(app, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metadata": object(), "url": "sqlite://"}, "a 'object' where it needs a MetaData"),
+        ({"metadata": sa.MetaData(), "engine": 7}, "a 'int' where it needs an Engine or a URL"),
+        ({"metadata": sa.MetaData(), "engine": {"a": "sqlite://"}}, "have no key 'default'"),
+    ],
+)
+def test_plain_sqlalchemy_that_does_not_fit(
+    app: Flask, arguments: dict[str, t.Any], message: str
+) -> None:
+    """What is no engine or no MetaData is named."""
+    flask_dbmigrate.Migrate(app, **arguments)
+    with app.app_context():
+        flask_dbmigrate.init()
+        with pytest.raises(ConfigurationError, match=message):
+            flask_dbmigrate.upgrade()

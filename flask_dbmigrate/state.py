@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from dataclasses import field
 from functools import partial
 import inspect
 import typing as t
@@ -30,7 +28,9 @@ on_command_line: ContextVar[bool] = ContextVar("flask_dbmigrate.on_command_line"
 """Whether the process is a ``flask db`` command and its logging ours to configure."""
 
 
-@dataclass(frozen=True, eq=False)
+# Plain classes: making a dataclass costs more than everything else that an application pays.
+
+
 class PlainSource:
     """Models and engines given to ``Migrate`` itself, without an object that holds them.
 
@@ -38,31 +38,45 @@ class PlainSource:
     :param engine: An Engine, a URL, or a mapping of bind keys to either.
     """
 
-    metadata: t.Any
-    engine: t.Any
+    def __init__(self, metadata: t.Any, engine: t.Any) -> None:
+        self.metadata = metadata
+        self.engine = engine
 
 
-@dataclass(eq=False, kw_only=True)
 class Defaults:
     """What ``Migrate`` was given, for applications that give nothing else."""
 
-    given_db: t.Any
-    given_directory: str | None
-    configure_args: dict[str, t.Any]
+    def __init__(
+        self, *, given_db: t.Any, given_directory: str | None, configure_args: dict[str, t.Any]
+    ) -> None:
+        self.given_db = given_db
+        self.given_directory = given_directory
+        self.configure_args = configure_args
 
 
-@dataclass(eq=False, kw_only=True)
 class MigrateState(Defaults):
     """One ``Migrate`` on one application, under one command name.
 
     Old ``env.py`` files find it as ``current_app.extensions['migrate']`` and read
     ``db``, ``directory``, ``migrate``, ``configure_args`` and ``metadata``.
+
+    :param legacy_db: Makes of a database object one that old env.py files understand.
     """
 
-    app: Flask
-    migrate: Migrate
-    command: str
-    legacy_db: t.Callable[[t.Any], t.Any] = field(repr=False)
+    def __init__(
+        self,
+        *,
+        app: Flask,
+        migrate: Migrate,
+        command: str,
+        legacy_db: t.Callable[[t.Any], t.Any],
+        **given: t.Any,
+    ) -> None:
+        super().__init__(**given)
+        self.app = app
+        self.migrate = migrate
+        self.command = command
+        self.legacy_db = legacy_db
 
     @property
     def directory(self) -> str:

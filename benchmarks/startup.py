@@ -49,7 +49,10 @@ VARIANTS = {
 def measure(python: Path, bind: str) -> dict[str, float]:
     """Start the application once."""
     command = [python, "-c", APP.format(bind=bind)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    elsewhere = python.parent  # not here, where the checkout would be imported, uncompiled
+    output = subprocess.run(
+        command, cwd=elsewhere, check=True, capture_output=True, text=True
+    ).stdout
     figures: dict[str, float] = json.loads(output)
     return figures
 

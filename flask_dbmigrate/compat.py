@@ -22,9 +22,11 @@ import sqlalchemy as sa
 from .databases import databases_of
 from .errors import ConfigurationError
 from .errors import DBMigrateError
+from .runtime.connection import in_event_loop
 from .script.location import find_directory
 from .script.location import find_pyproject
 from .state import MigrateState
+from .state import Source
 
 P = t.ParamSpec("P")
 
@@ -130,29 +132,42 @@ class LegacyDb:
     Everything else is the real object's.
     """
 
-    def __init__(self, db: t.Any) -> None:
-        self._db = db
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return type(self._db)
+        return type(self._source.db)
 
     def __getattr__(self, name: str) -> t.Any:
-        if name == "_db":  # while it is copied
+        if name == "_source":  # while it is copied
             raise AttributeError(name)
-        return getattr(self._db, name)
+        return getattr(self._source.db, name)
 
     @property
-    def engine(self) -> sa.Engine:
+    def metadata(self) -> t.Any:
+        """The models of the default database."""
+        return self.metadatas[None]
+
+    @property
+    def metadatas(self) -> dict[str | None, t.Any]:
+        """The models of each bind key; None is the default database's."""
+        return {database.bind_key: database.metadata for database in databases_of(self._source)}
+
+    @property
+    def engine(self) -> t.Any:
         """The engine of the default database."""
         return self.get_engine()
 
     @property
-    def engines(self) -> dict[str | None, sa.Engine]:
-        """The engine of each bind key; None is the default database's."""
+    def engines(self) -> dict[str | None, t.Any]:
+        """The engine of each bind key; None is the default database's.
+
+        One of asyncio is as its application knows it, except where we run the event loop.
+        """
         return {
-            database.bind_key: _with_visible_password(database.engine)
-            for database in databases_of(self._db)
+            database.bind_key: _as_known(_with_visible_password(database.engine))
+            for database in databases_of(self._source)
         }
 
     def get_engine(
@@ -161,10 +176,18 @@ class LegacyDb:
         app: t.Any = None,
         bind: str | None = None,
         bind_key: str | None = None,
-    ) -> sa.Engine:
+    ) -> t.Any:
         """Return an engine: ``()``, ``(bind)``, ``(app, bind)``, ``(bind=)`` or ``(bind_key=)``."""
         positional = next((arg for arg in args if isinstance(arg, str)), None)
         return self.engines[bind_key or bind or positional or None]
+
+
+def _as_known(engine: sa.Engine) -> t.Any:
+    if not engine.dialect.is_async or in_event_loop.get():
+        return engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    return AsyncEngine(engine)
 
 
 class _VisibleURL(sa.URL):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 import itertools
 import logging.config
@@ -20,14 +21,16 @@ from flask.cli import ScriptInfo
 import sqlalchemy as sa
 
 from .compat import STATE
+from .databases import as_engine
 from .databases import Database
 from .databases import databases_of
 from .errors import ConfigurationError
 from .errors import DBMigrateError
 from .runtime.connection import borrowed
 from .runtime.connection import connected
-from .runtime.connection import is_async_engine
-from .runtime.connection import run_on_async_engine
+from .runtime.connection import run_with_event_loop
+from .runtime.settings import settings_of
+from .runtime.two_phase import all_or_none
 from .state import current_state
 from .state import MigrateState
 
@@ -58,13 +61,10 @@ def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
             multidb=multidb,
             options={**state.configure_args, **options},
         )
-        handed_in = context.config.attributes.get("connection")
         if context.is_offline_mode():
             run.offline()
-        elif is_async_engine(handed_in):
-            run_on_async_engine(handed_in, run.online)
         else:
-            run.online(handed_in)
+            run_with_event_loop(run.online, run.engines())
 
 
 def function_names() -> dict[str, str]:
@@ -90,16 +90,32 @@ class _Run:
     def __init__(
         self, databases: tuple[Database, ...], *, multidb: bool, options: dict[str, t.Any]
     ) -> None:
-        self.databases = databases
+        settings = settings_of(context.config)
+        handed_in = context.config.attributes.get("connection")
+        if (engine := as_engine(handed_in)) is not None:
+            default = replace(databases[0], engine=engine, setting="the URL of its engine")
+            databases, handed_in = (default, *databases[1:]), None
+        settings.require_visited(database.key for database in databases)
+        self.databases = [database for database in databases if settings.is_chosen(database.key)]
+        self.handed_in = handed_in
         self.multidb = multidb
         self.options = options
+        self.two_phase = settings.two_phase
 
-    def online(self, handed_in: sa.Connection | sa.Engine | None) -> None:
+    def engines(self) -> list[sa.Engine]:
+        """List the engines that :meth:`online` connects."""
+        return [found.engine for found in self.databases if self._handed_in_for(found) is None]
+
+    def online(self) -> None:
         """Run on all databases. They commit in the end; where DDL is not transactional, earlier."""
         with ExitStack() as stack:
+            connections = {
+                database.key: stack.enter_context(self._connection(database))
+                for database in self.databases
+            }
+            stack.enter_context(all_or_none(connections) if self.two_phase else nullcontext())
             for database in self.databases:
-                bind = handed_in if database is self.databases[0] else None
-                connection = stack.enter_context(_connection(database, bind))
+                connection = connections[database.key]
                 context.configure(connection=connection, **self._options_for(database))
                 stack.enter_context(context.begin_transaction())
                 context.run_migrations(**self._arguments_for(database))
@@ -128,23 +144,22 @@ class _Run:
     def _arguments_for(self, database: Database) -> dict[str, str]:
         return {"engine_name": database.engine_name} if self.multidb else {}
 
+    def _handed_in_for(self, database: Database) -> t.Any:
+        return self.handed_in if database.bind_key is None else None
 
-def _connection(
-    database: Database, handed_in: sa.Connection | sa.Engine | None
-) -> t.ContextManager[sa.Connection]:
-    if handed_in is None:
-        return connected(database)
-    if isinstance(handed_in, sa.Engine):
-        return connected(replace(database, engine=handed_in, setting="the URL of its engine"))
-    if isinstance(handed_in, sa.Connection):
-        return borrowed(handed_in)
-    if hasattr(handed_in, "connect"):  # pytest-alembic's connection in an engine's clothes
-        return _lent(handed_in)
-    raise ConfigurationError(
-        "'Config.attributes[\"connection\"]' is neither a Connection nor an Engine: "
-        f"it is a '{type(handed_in).__name__}'.",
-        hint="Hand in an 'sqlalchemy.Connection', 'Engine' or 'AsyncEngine'.",
-    )
+    def _connection(self, database: Database) -> t.ContextManager[sa.Connection]:
+        handed_in = self._handed_in_for(database)
+        if handed_in is None:
+            return connected(database)
+        if isinstance(handed_in, sa.Connection):
+            return borrowed(handed_in)
+        if hasattr(handed_in, "connect"):  # pytest-alembic's connection in an engine's clothes
+            return _lent(handed_in)
+        raise ConfigurationError(
+            "'Config.attributes[\"connection\"]' is neither a Connection nor an Engine: "
+            f"it is a '{type(handed_in).__name__}'.",
+            hint="Hand in an 'sqlalchemy.Connection', 'Engine' or 'AsyncEngine'.",
+        )
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from .state import current_state
 from .state import DEFAULT_DIRECTORY
 from .state import Defaults
 from .state import MigrateState
-from .state import PlainSource
 from .state import register
+from .state import Source
 
 if t.TYPE_CHECKING:
     from .compat import Config
@@ -36,13 +36,14 @@ class Migrate:
     :param command: The name of the command group, by default ``db``.
     :param compare_type: Whether autogenerate compares column types.
     :param render_as_batch: Whether autogenerate writes batch operations, which SQLite needs.
-    :param metadata: Instead of ``db``: the models, a ``MetaData``, a list of them, or a mapping of
-        bind keys to either. The default database's key is ``default``.
-    :param engine: Instead of ``db``: the engine, or a mapping of bind keys to engines or URLs.
+    :param metadata: The models, if ``db`` has none: a ``MetaData``, a list of them, or a mapping
+        of bind keys to either. The default database's key is ``default``.
+    :param engine: Instead of ``db``: the engine, also one of asyncio, or a mapping of bind keys to
+        engines or URLs.
     :param url: Instead of ``engine``: the URL of the database.
     :param configure_args: Any other option of Alembic's ``EnvironmentContext.configure()``.
-    :raises ConfigurationError: if ``metadata`` comes without ``engine`` or ``url``, or they with
-        ``db``.
+    :raises ConfigurationError: if two of ``db``, ``engine`` and ``url`` are given, or one of the
+        latter without ``metadata``.
     """
 
     def __init__(
@@ -59,13 +60,12 @@ class Migrate:
         url: t.Any = None,
         **configure_args: t.Any,
     ) -> None:
-        db = _source(db, metadata, engine, url)
         self.configure_callbacks: list[ConfigCallback] = []
         self.db = db
         self.directory = DEFAULT_DIRECTORY if directory is None else os.fspath(directory)
         self.command = command
         self._defaults = Defaults(
-            given_db=db,
+            given=_source(Source(), db, metadata, engine, url),
             given_directory=None if directory is None else os.fspath(directory),
             configure_args={
                 **configure_args,
@@ -100,7 +100,6 @@ class Migrate:
         for name, value in (("compare_type", compare_type), ("render_as_batch", render_as_batch)):
             if value is not None:
                 configure_args[name] = value
-        db = _source(db, metadata, engine, url)
         command = command or self.command
         earlier = app.extensions.get("dbmigrate", {}).get(command)
         if earlier is None or earlier.migrate is not self:
@@ -109,7 +108,7 @@ class Migrate:
             app=app,
             migrate=self,
             command=command,
-            given_db=earlier.given_db if db is None else db,
+            given=_source(earlier.given, db, metadata, engine, url),
             given_directory=earlier.given_directory if directory is None else os.fspath(directory),
             configure_args={**earlier.configure_args, **configure_args},
             legacy_db=_legacy_db,
@@ -162,19 +161,25 @@ class Migrate:
         return make_config(state, directory, x_arg, opts)
 
 
-def _source(db: t.Any, metadata: t.Any, engine: t.Any, url: t.Any) -> t.Any:
-    """Make one source of what can be given instead of ``db``."""
-    if metadata is None and engine is None and url is None:
-        return db
-    if db is not None or metadata is None or (engine is None) == (url is None):
+def _source(earlier: Source, db: t.Any, metadata: t.Any, engine: t.Any, url: t.Any) -> Source:
+    """Complete what was given earlier, and check that it fits together."""
+    source = Source(
+        earlier.db if db is None else db,
+        earlier.metadata if metadata is None else metadata,
+        next((given for given in (engine, url, earlier.engine) if given is not None), None),
+    )
+    is_plain = source.engine is not None
+    if (is_plain and (source.db is not None or source.metadata is None)) or (
+        engine is not None and url is not None
+    ):
         raise ConfigurationError(
             "'Migrate' takes either 'db', or 'metadata' and one of 'engine' and 'url'.",
             hint="Call 'Migrate(app, db)' or 'Migrate(app, metadata=..., engine=...)'.",
         )
-    return PlainSource(metadata, url if engine is None else engine)
+    return source
 
 
-def _legacy_db(source: t.Any) -> t.Any:
+def _legacy_db(source: Source) -> t.Any:
     from .compat import LegacyDb
 
     return LegacyDb(source)

@@ -31,14 +31,16 @@ on_command_line: ContextVar[bool] = ContextVar("flask_dbmigrate.on_command_line"
 # Plain classes: making a dataclass costs more than everything else that an application pays.
 
 
-class PlainSource:
-    """Models and engines given to ``Migrate`` itself, without an object that holds them.
+class Source:
+    """Where the databases come from: what ``Migrate`` was given, each None if it was not.
 
+    :param db: The object that holds the engines, and the models unless they are given.
     :param metadata: A MetaData, a list of them, or a mapping of bind keys to either.
-    :param engine: An Engine, a URL, or a mapping of bind keys to either.
+    :param engine: Instead of ``db``: an engine, a URL, or a mapping of bind keys to either.
     """
 
-    def __init__(self, metadata: t.Any, engine: t.Any) -> None:
+    def __init__(self, db: t.Any = None, metadata: t.Any = None, engine: t.Any = None) -> None:
+        self.db = db
         self.metadata = metadata
         self.engine = engine
 
@@ -47,9 +49,9 @@ class Defaults:
     """What ``Migrate`` was given, for applications that give nothing else."""
 
     def __init__(
-        self, *, given_db: t.Any, given_directory: str | None, configure_args: dict[str, t.Any]
+        self, *, given: Source, given_directory: str | None, configure_args: dict[str, t.Any]
     ) -> None:
-        self.given_db = given_db
+        self.given = given
         self.given_directory = given_directory
         self.configure_args = configure_args
 
@@ -60,7 +62,7 @@ class MigrateState(Defaults):
     Old ``env.py`` files find it as ``current_app.extensions['migrate']`` and read
     ``db``, ``directory``, ``migrate``, ``configure_args`` and ``metadata``.
 
-    :param legacy_db: Makes of a database object one that old env.py files understand.
+    :param legacy_db: Makes of a source the object that old env.py files understand.
     """
 
     def __init__(
@@ -69,10 +71,10 @@ class MigrateState(Defaults):
         app: Flask,
         migrate: Migrate,
         command: str,
-        legacy_db: t.Callable[[t.Any], t.Any],
-        **given: t.Any,
+        legacy_db: t.Callable[[Source], t.Any],
+        **defaults: t.Any,
     ) -> None:
-        super().__init__(**given)
+        super().__init__(**defaults)
         self.app = app
         self.migrate = migrate
         self.command = command
@@ -83,24 +85,22 @@ class MigrateState(Defaults):
         """The migration directory as it was given, or ``migrations``."""
         return self.given_directory or DEFAULT_DIRECTORY
 
-    def find_source(self) -> t.Any:
-        """Find what :attr:`source` returns, or None."""
-        return self.given_db or self.app.extensions.get("sqlalchemy")
-
     @property
-    def source(self) -> t.Any:
-        """The object the databases come from: ``db`` as given, else the app's Flask-SQLAlchemy.
+    def source(self) -> Source:
+        """What was given, completed with the application's Flask-SQLAlchemy(-Lite).
 
         :raises NoDatabaseError: if there is neither.
         """
-        source = self.find_source()
-        if source is None:
+        given = self.given
+        if given.engine is not None or given.db is not None:
+            return given
+        if "sqlalchemy" not in self.app.extensions:
             raise NoDatabaseError(
                 f"'Migrate' of application '{self.app.name}' has no database.",
                 hint="Call 'Migrate(app, db)' or 'migrate.init_app(app, db)' "
                 "with the 'SQLAlchemy' object of the application.",
             )
-        return source
+        return Source(self.app.extensions["sqlalchemy"], given.metadata)
 
     @property
     def db(self) -> t.Any:

@@ -11,6 +11,8 @@ from alembic.script import ScriptDirectory
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import PendingRevisionsError
 from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
 from flask_dbmigrate.state import MigrateState
 
@@ -20,12 +22,15 @@ def compare(
     config: Config,
     directory: ScriptDirectory,
     arguments: dict[str, t.Any] | None = None,
+    *,
+    listener: Listener = SILENT,
 ) -> RevisionContext:
     """Compare the models with each database.
 
     Nothing is written to a database, not even the version table.
 
     :param arguments: What the new revision is to be: those of Alembic's ``revision`` command.
+    :param listener: Is told about databases that are skipped.
     :returns: Alembic's revision context; the differences are in its ``generated_revisions``.
     :raises PendingRevisionsError: if a database is not at the head.
     """
@@ -41,6 +46,7 @@ def compare(
         config,
         directory,
         find_differences,
+        listener=listener,
         dont_mutate=True,
         template_args=revision.template_args,
         revision_context=revision,

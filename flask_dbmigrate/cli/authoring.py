@@ -10,6 +10,7 @@ from flask_dbmigrate import commands
 
 from .console import command
 from .console import note
+from .console import Progress
 from .console import show
 from .options import branch_label_option
 from .options import depends_on_option
@@ -53,7 +54,7 @@ def _report(result: t.Any, *, as_json: bool) -> None:
 )
 def revision(*, as_json: bool, **parameters: t.Any) -> None:
     """Create a new revision file."""
-    _report(commands.revision(**parameters), as_json=as_json)
+    _report(commands.revision(listener=Progress(), **parameters), as_json=as_json)
 
 
 @command("migrate")
@@ -63,7 +64,7 @@ def migrate(*, as_json: bool, **parameters: t.Any) -> None:
 
     The same as 'revision --autogenerate'.
     """
-    _report(commands.migrate(**parameters), as_json=as_json)
+    _report(commands.migrate(listener=Progress(), **parameters), as_json=as_json)
 
 
 @command("merge")

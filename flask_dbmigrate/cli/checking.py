@@ -11,21 +11,25 @@ from flask_dbmigrate.errors import DriftError
 
 from .console import command
 from .console import differences_told_once
+from .console import Progress
 from .console import show
+from .options import database_option
 from .options import json_option
 from .options import verbose_option
 
 
 @command("current")
 @verbose_option
+@database_option
 @click.option("--check-heads", is_flag=True, help="Exit with 3 unless it is the head.")
 @json_option
 def current(*, as_json: bool, **parameters: t.Any) -> None:
     """Show the current revision of each database."""
-    show(commands.current(**parameters), as_json=as_json)
+    show(commands.current(listener=Progress(), **parameters), as_json=as_json)
 
 
 @command("check")
+@database_option
 @json_option
 def check(*, as_json: bool, **parameters: t.Any) -> None:
     """Check for changes that need a migration.
@@ -34,7 +38,7 @@ def check(*, as_json: bool, **parameters: t.Any) -> None:
     """
     try:
         with differences_told_once():
-            result = commands.check(**parameters)
+            result = commands.check(listener=Progress(), **parameters)
         show(result, as_json=as_json)
     except DriftError as error:
         if as_json:

@@ -20,14 +20,13 @@ from flask import g
 from flask.cli import with_appcontext
 
 from flask_dbmigrate.errors import DBMigrateError
+from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import StepResult
 from flask_dbmigrate.state import on_command_line
 
 from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
-
-if t.TYPE_CHECKING:
-    from flask_dbmigrate.runtime.result import StepResult
 
 
 class Error(click.ClickException):
@@ -156,7 +155,7 @@ def _plain(value: t.Any) -> t.Any:
     return value
 
 
-class Progress:
+class Progress(Listener):
     """A listener that writes one line for each step, with its duration, to stderr.
 
     On a terminal the line appears when the step starts, elsewhere when it is complete.
@@ -165,6 +164,9 @@ class Progress:
     def __init__(self) -> None:
         self.is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
         self._open = False
+
+    def database_skipped(self, database: str, reason: str) -> None:
+        note(f"Database '{database}' {reason}: skipped.")
 
     def step_started(self, database: str, description: str) -> None:
         if self.is_terminal:

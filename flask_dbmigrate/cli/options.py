@@ -24,6 +24,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 sql_option = click.option(
     "--sql", is_flag=True, help="Print the SQL instead of running it on the database."
 )
+database_option = click.option(
+    "--database",
+    multiple=True,
+    metavar="KEY",
+    help='Database to run on: a bind key, or "default"; may be repeated (default is all).',
+)
+two_phase_option = click.option(
+    "--two-phase/--no-two-phase",
+    default=None,
+    help="Let all databases commit or none (PostgreSQL).",
+)
 tag_option = click.option("--tag", help="Arbitrary tag; env.py can read it.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show more.")
 message_option = click.option("-m", "--message", help="What the revision does.")

@@ -12,9 +12,11 @@ from .console import command
 from .console import note
 from .console import Progress
 from .console import show
+from .options import database_option
 from .options import json_option
 from .options import sql_option
 from .options import tag_option
+from .options import two_phase_option
 
 
 def _run(
@@ -36,6 +38,8 @@ def _run(
 @click.argument("revision", default="head")
 @sql_option
 @tag_option
+@database_option
+@two_phase_option
 @json_option
 def upgrade(**parameters: t.Any) -> None:
     """Upgrade to a later version."""
@@ -46,6 +50,8 @@ def upgrade(**parameters: t.Any) -> None:
 @click.argument("revision", default="-1")
 @sql_option
 @tag_option
+@database_option
+@two_phase_option
 @json_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def downgrade(*, yes: bool, **parameters: t.Any) -> None:
@@ -57,6 +63,8 @@ def downgrade(*, yes: bool, **parameters: t.Any) -> None:
 @click.argument("revisions", nargs=-1)
 @sql_option
 @tag_option
+@database_option
+@two_phase_option
 @json_option
 @click.option("--purge", is_flag=True, help="Empty the version table first.")
 def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:

@@ -18,6 +18,8 @@ from flask_dbmigrate.autogenerate.pipeline import new_revision
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.directory import shorten
 from flask_dbmigrate.script.revisions import describe
@@ -59,6 +61,7 @@ def revision(
     depends_on: str | t.Sequence[str] | None = None,
     x_arg: XArg = None,
     command: str | None = None,
+    listener: Listener = SILENT,
 ) -> NewRevisions:
     """Write a new revision script.
 
@@ -74,6 +77,7 @@ def revision(
     :param depends_on: Revisions that must be applied before it.
     :param x_arg: What ``context.get_x_argument()`` gives to env.py.
     :param command: The command name of the ``Migrate`` object, if there are several.
+    :param listener: Is told about databases that are skipped.
     :raises MultipleHeadsError: if there are several heads and ``head`` does not choose.
     :raises PendingRevisionsError: with ``autogenerate``, if a database is not at the head.
     :raises ConfigurationError: if the script cannot be written.
@@ -99,7 +103,7 @@ def revision(
     require_template(workspace.directory)
     with clear_errors(workspace.directory):
         workspace.directory.get_revisions(head)  # a bad head is found before the comparison
-    context = (_differences if autogenerate else _empty_revision)(workspace, arguments)
+    context = (_differences if autogenerate else _empty_revision)(workspace, arguments, listener)
     ids = [script.rev_id for script in context.generated_revisions if script.rev_id]
     with all_or_nothing(workspace.state, workspace.directory, ids):
         scripts = [script for script in context.generate_scripts() if script is not None]
@@ -119,6 +123,7 @@ def migrate(
     *,
     depends_on: str | t.Sequence[str] | None = None,
     command: str | None = None,
+    listener: Listener = SILENT,
 ) -> NewRevisions:
     """Write a revision that makes the database equal to the models.
 
@@ -137,6 +142,7 @@ def migrate(
         depends_on=depends_on,
         x_arg=x_arg,
         command=command,
+        listener=listener,
     )
 
 
@@ -171,7 +177,7 @@ def merge(
             hint="See the heads with 'flask db heads'.",
         )
     if workspace.is_set("revision_environment"):
-        workspace.run(lambda visit: (), dont_mutate=True)
+        workspace.look()
     identifier = free_id(workspace.directory, rev_id)
     with all_or_nothing(workspace.state, workspace.directory, [identifier]):
         script = workspace.directory.generate_revision(
@@ -250,9 +256,13 @@ def _editor() -> list[str]:
     )
 
 
-def _differences(workspace: Workspace, arguments: dict[str, t.Any]) -> RevisionContext:
+def _differences(
+    workspace: Workspace, arguments: dict[str, t.Any], listener: Listener
+) -> RevisionContext:
     """Compare models and databases; revisions without any operation are left out."""
-    context = compare(workspace.state, workspace.config, workspace.directory, arguments)
+    context = compare(
+        workspace.state, workspace.config, workspace.directory, arguments, listener=listener
+    )
     context.generated_revisions[:] = [
         script
         for script in context.generated_revisions
@@ -261,7 +271,9 @@ def _differences(workspace: Workspace, arguments: dict[str, t.Any]) -> RevisionC
     return context
 
 
-def _empty_revision(workspace: Workspace, arguments: dict[str, t.Any]) -> RevisionContext:
+def _empty_revision(
+    workspace: Workspace, arguments: dict[str, t.Any], listener: Listener
+) -> RevisionContext:
     context = RevisionContext(
         workspace.config, workspace.directory, {**new_revision(), **arguments}
     )
@@ -273,6 +285,7 @@ def _empty_revision(workspace: Workspace, arguments: dict[str, t.Any]) -> Revisi
     if workspace.is_set("revision_environment"):
         workspace.run(
             prepare,
+            listener=listener,
             as_sql=arguments["sql"],
             template_args=context.template_args,
             revision_context=context,

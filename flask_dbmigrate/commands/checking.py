@@ -8,15 +8,19 @@ from dataclasses import field
 from flask_dbmigrate.autogenerate.drift import Difference
 from flask_dbmigrate.autogenerate.drift import differences
 from flask_dbmigrate.autogenerate.pipeline import compare
+from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import CheckFailedError
 from flask_dbmigrate.errors import DriftError
 from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import describe
 from flask_dbmigrate.script.revisions import Revision
 
 from .workspace import Directory
+from .workspace import Keys
 from .workspace import open_workspace
 from .workspace import XArg
 
@@ -70,6 +74,8 @@ def current(
     check_heads: bool = False,
     x_arg: XArg = None,
     command: str | None = None,
+    database: Keys = (),
+    listener: Listener = SILENT,
 ) -> CurrentResult:
     """Tell which revisions the databases are at.
 
@@ -78,10 +84,12 @@ def current(
     :param check_heads: Fail unless all databases are at the heads of the directory.
     :param x_arg: What ``context.get_x_argument()`` gives to env.py.
     :param command: The command name of the ``Migrate`` object, if there are several.
-    :raises CheckFailedError: if one is not.
+    :param database: The key of the database to look at, or several keys; by default all of them.
+    :param listener: Is told about databases that are skipped.
+    :raises CheckFailedError: if one is not at the heads.
     :raises UnknownDatabaseRevisionError: if one is at a revision that no script has.
     """
-    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
     expected = set(workspace.directory.get_heads())
     found: list[DatabaseRevisions] = []
 
@@ -100,7 +108,7 @@ def current(
         found.append(DatabaseRevisions(visit.key, url, tuple(revisions)))
         return ()
 
-    workspace.run(look, dont_mutate=True)
+    workspace.run(look, listener=listener, dont_mutate=True)
     return CurrentResult(tuple(found), verbose)
 
 
@@ -122,6 +130,8 @@ def check(
     *,
     x_arg: XArg = None,
     command: str | None = None,
+    database: Keys = (),
+    listener: Listener = SILENT,
 ) -> CheckResult:
     """Check that ``migrate`` would find nothing to do.
 
@@ -130,8 +140,10 @@ def check(
     :raises PendingRevisionsError: if a database is not at the head.
     :raises DriftError: if the models and a database differ.
     """
-    workspace = open_workspace(directory, x_arg=x_arg, command=command, opts=("autogenerate",))
-    compared = compare(workspace.state, workspace.config, workspace.directory)
+    workspace = open_workspace(
+        directory, x_arg=x_arg, command=command, database=database, opts=("autogenerate",)
+    )
+    compared = compare(workspace.state, workspace.config, workspace.directory, listener=listener)
     found = tuple(
         difference
         for script in compared.generated_revisions
@@ -150,4 +162,4 @@ def check(
 
 def _database_of(token: str) -> str:
     """Tell the database from the token under which env.py has its operations rendered."""
-    return token.removesuffix("upgrades").removesuffix("_") or "default"
+    return key_of(token.removesuffix("upgrades").removesuffix("_"))

@@ -18,6 +18,7 @@ from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import as_tuple
 
 from .workspace import Directory
+from .workspace import Keys
 from .workspace import open_workspace
 from .workspace import split_range
 from .workspace import Workspace
@@ -45,6 +46,8 @@ def upgrade(
     x_arg: XArg = None,
     *,
     command: str | None = None,
+    database: Keys = (),
+    two_phase: bool | None = None,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Apply pending revisions.
@@ -56,19 +59,28 @@ def upgrade(
     :param tag: Anything; env.py can read it.
     :param x_arg: What ``context.get_x_argument()`` gives to env.py.
     :param command: The command name of the ``Migrate`` object, if there are several.
+    :param database: The key of the database to run on, or several keys; by default all of them.
+    :param two_phase: Let all databases commit, or none, which PostgreSQL can; by default what
+        ``DBMIGRATE_TWO_PHASE`` says.
     :param listener: Is told about each revision.
     :raises RevisionError: if the target cannot be found or reached.
     :raises MigrationError: if a revision fails.
     :raises DatabaseUnavailableError: if a database cannot be reached.
     """
     start, target = split_range(revision, sql=sql)
-    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.upgrade_steps(visit.directory, target, visit.before)
 
     visits = workspace.run(
-        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
+        plan,
+        listener=listener,
+        two_phase=workspace.two_phase(two_phase, sql=sql),
+        as_sql=sql,
+        starting_rev=start,
+        destination_rev=target,
+        tag=tag,
     )
     return _result(visits)
 
@@ -81,6 +93,8 @@ def downgrade(
     x_arg: XArg = None,
     *,
     command: str | None = None,
+    database: Keys = (),
+    two_phase: bool | None = None,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Take revisions back.
@@ -99,7 +113,7 @@ def downgrade(
             "'downgrade --sql' needs to know where to start.",
             hint=f"Give a range, such as 'flask db downgrade --sql head:{target}'.",
         )
-    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
     if re.fullmatch(r"-\d+", target) and not sql:
         target = _same_for_all(workspace, target)
 
@@ -107,7 +121,13 @@ def downgrade(
         return _alembic.downgrade_steps(visit.directory, target, visit.before)
 
     visits = workspace.run(
-        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
+        plan,
+        listener=listener,
+        two_phase=workspace.two_phase(two_phase, sql=sql),
+        as_sql=sql,
+        starting_rev=start,
+        destination_rev=target,
+        tag=tag,
     )
     return _result(visits)
 
@@ -117,7 +137,7 @@ def _same_for_all(workspace: Workspace, target: str) -> str:
 
     :raises RevisionError: if a database is neither there already nor above it.
     """
-    visits = workspace.run(lambda visit: (), dont_mutate=True)
+    visits = workspace.look()
     if not visits:
         return target
     first = visits[0]
@@ -155,6 +175,8 @@ def stamp(
     *,
     x_arg: XArg = None,
     command: str | None = None,
+    database: Keys = (),
+    two_phase: bool | None = None,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Say where a database stands, without running anything.
@@ -179,7 +201,7 @@ def stamp(
             hint="Give the same start in each range.",
         )
     targets = tuple(target for _, target in ranges)
-    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         with clear_errors(visit.directory):
@@ -192,6 +214,7 @@ def stamp(
     visits = workspace.run(
         plan,
         listener=listener,
+        two_phase=workspace.two_phase(two_phase, sql=sql),
         as_sql=sql,
         starting_rev=next(iter(starts), None),
         destination_rev=targets,

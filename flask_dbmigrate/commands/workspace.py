@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 import os
 import typing as t
 
@@ -10,18 +11,23 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from flask_dbmigrate.compat import make_config
+from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.runtime.environment import Plan
 from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
+from flask_dbmigrate.runtime.settings import RunSettings
+from flask_dbmigrate.runtime.settings import SETTINGS
+from flask_dbmigrate.runtime.settings import settings_of
 from flask_dbmigrate.script.directory import open_directory
 from flask_dbmigrate.state import current_state
 from flask_dbmigrate.state import MigrateState
 
 Directory = str | os.PathLike[str] | None
 XArg = str | t.Sequence[str] | None
+Keys = str | t.Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,33 @@ class Workspace:
     directory: ScriptDirectory
 
     def run(
-        self, plan: Plan, *, listener: Listener = SILENT, **context_options: t.Any
+        self,
+        plan: Plan,
+        *,
+        listener: Listener = SILENT,
+        two_phase: bool = False,
+        **context_options: t.Any,
     ) -> list[Visit]:
         """Run env.py with a plan; see :func:`run_environment`."""
+        settings = replace(settings_of(self.config), two_phase=two_phase)
+        self.config.attributes[SETTINGS] = settings
         return run_environment(
             self.state, self.config, self.directory, plan, listener=listener, **context_options
         )
 
+    def two_phase(self, asked: bool | None, *, sql: bool) -> bool:
+        """Tell whether the databases are to commit in two phases."""
+        if asked is None:
+            asked = self.state.app.config.get("DBMIGRATE_TWO_PHASE", False)
+        return asked and not sql
+
+    def look(self) -> list[Visit]:
+        """See where the databases stand."""
+        return self.run(_nothing, dont_mutate=True)
+
     def current_heads(self) -> frozenset[str]:
         """Read which revisions the databases are at."""
-        visits = self.run(_nothing, dont_mutate=True)
-        return frozenset(head for visit in visits for head in visit.before)
+        return frozenset(head for visit in self.look() for head in visit.before)
 
     def is_set(self, option: str) -> bool:
         """Tell whether an option of Alembic's settings is ``true``."""
@@ -59,6 +81,7 @@ def open_workspace(
     *,
     x_arg: XArg = None,
     command: str | None = None,
+    database: Keys = (),
     opts: tuple[str, ...] = (),
 ) -> Workspace:
     """Open the migration directory of the current application.
@@ -66,6 +89,7 @@ def open_workspace(
     :param directory: A directory that comes before the application's.
     :param x_arg: What ``-x`` gives to env.py.
     :param command: The command name of the ``Migrate`` object, if there are several.
+    :param database: The keys of the databases to run on; by default all.
     :param opts: Flags for ``config.cmd_opts``.
     :raises ConfigurationError: if there is no application, no directory, or bad settings.
     :raises RevisionError: if the scripts cannot be loaded or do not fit together.
@@ -73,7 +97,21 @@ def open_workspace(
     state = current_state(command)
     # Alembic's own messages go to stdout: 'quiet' is its documented way to switch them off
     config = make_config(state, directory, x_arg, ("quiet", *opts))
+    config.attributes[SETTINGS] = RunSettings(_known_keys(state, database))
     return Workspace(state, config, open_directory(config))
+
+
+def _known_keys(state: MigrateState, database: Keys) -> tuple[str, ...]:
+    """Check that the application has these databases."""
+    keys = (database,) if isinstance(database, str) else tuple(database)
+    known = [found.key for found in databases_of(state.source)] if keys else []
+    for key in keys:
+        if key not in known:
+            listed = ", ".join(f"'{name}'" for name in known)
+            raise ConfigurationError(
+                f"The application has no database '{key}'.", hint=f"Use one of these: {listed}."
+            )
+    return keys
 
 
 def split_range(revision: str, *, sql: bool) -> tuple[str | None, str]:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from flask_sqlalchemy import SQLAlchemy
-
-from flask_dbmigrate.state import PlainSource
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.state import Source
 
 from . import any_object
 from . import flask_sqlalchemy
+from . import flask_sqlalchemy_lite
 from . import plain_sqlalchemy
+from .base import as_engine as as_engine
+from .base import by_key
 from .base import Database as Database
-from .base import DEFAULT_KEY as DEFAULT_KEY
+from .base import forget_event_loop as forget_event_loop
+from .base import key_of as key_of
 from .base import safe_url as safe_url
 from .base import without_secrets as without_secrets
 
+_PROVIDERS = (plain_sqlalchemy, flask_sqlalchemy, flask_sqlalchemy_lite, any_object)
 
-def databases_of(db: t.Any) -> tuple[Database, ...]:
-    """List the databases of the object given to ``Migrate``, the default one first.
 
-    :raises ConfigurationError: if the object does not fit.
+def databases_of(source: Source) -> tuple[Database, ...]:
+    """List the databases of what was given to ``Migrate``, the default one first.
+
+    :raises ConfigurationError: if something is missing or does not fit.
     """
-    if isinstance(db, SQLAlchemy):
-        return flask_sqlalchemy.databases_of(db)
-    if isinstance(db, PlainSource):
-        return plain_sqlalchemy.databases_of(db)
-    return any_object.databases_of(db)
+    provider = next(provider for provider in _PROVIDERS if provider.fits(source))
+    databases: tuple[Database, ...] = provider.databases_of(source)
+    for key in by_key(source.metadata).keys() - {database.bind_key for database in databases}:
+        known = ", ".join(f"'{database.key}'" for database in databases)
+        raise ConfigurationError(
+            f"'Migrate' was given models for the database '{key}', which the application has not.",
+            hint=f"Use one of these: {known}.",
+        )
+    return databases

@@ -1,6 +1,6 @@
 """The databases of an object that has ``metadata(s)`` and ``engine`` or ``get_engine()``.
 
-Alchemical's is such an object.
+Alchemical's is such an object, also its asyncio one.
 """
 
 from __future__ import annotations
@@ -10,28 +10,39 @@ import typing as t
 import sqlalchemy as sa
 
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.state import Source
 
+from .base import as_engine
+from .base import by_key
 from .base import Database
+from .base import default_first
+from .base import given_models
 
 
-def databases_of(db: t.Any) -> tuple[Database, ...]:
+def fits(source: Source) -> bool:
+    """Tell whether this is the provider: it is, for whatever no other knows."""
+    return True
+
+
+def databases_of(source: Source) -> tuple[Database, ...]:
     """List the databases, the default one first.
 
-    :param db: The object.
-    :raises ConfigurationError: if it has no engine or no models, or an engine of asyncio.
+    :raises ConfigurationError: if the object has no engine or no models.
     """
+    db = source.db
     get_engine = getattr(db, "get_engine", None)
     engine = getattr(db, "engine", None) if get_engine is None else get_engine()
-    metadatas = getattr(db, "metadatas", {None: getattr(db, "metadata", None)})
     engines = getattr(db, "engines", None) or {None: engine}
+    given = by_key(source.metadata)
+    own = getattr(db, "metadatas", {None: getattr(db, "metadata", None)})
     found = []
-    for key in sorted(engines, key=lambda key: (key is not None, key)):
-        if not isinstance(engines[key], sa.Engine):
+    for key in default_first(engines):
+        if (usable := as_engine(engines[key])) is None:
             raise _unfit(db, "engine", "'engine' or 'get_engine()'")
-        metadata = metadatas.get(key, sa.MetaData())
-        if not isinstance(metadata, sa.MetaData):
+        metadata = given_models(given[key]) if key in given else own.get(key, sa.MetaData())
+        if key not in given and not isinstance(metadata, sa.MetaData):
             raise _unfit(db, "MetaData", "'metadata' or 'metadatas'")
-        found.append(Database(bind_key=key, engine=engines[key], metadata=metadata))
+        found.append(Database(bind_key=key, engine=usable, metadata=metadata))
     return tuple(found)
 
 

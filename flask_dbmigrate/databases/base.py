@@ -1,40 +1,128 @@
-"""A database of the application, as plain data."""
+"""A database of the application, as plain data, and what all providers need to make it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 import re
+import typing as t
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
-DEFAULT_KEY = "default"
+from flask_dbmigrate.errors import ConfigurationError
+
+_DEFAULT_KEY = "default"
+
+Models = sa.MetaData | Sequence[sa.MetaData]
+"""The models of one database."""
+
+
+def key_of(engine_name: str | None) -> str:
+    """Tell what messages and ``--database`` call a database.
+
+    :param engine_name: Its bind key; None or an empty string for the default database.
+    """
+    return f"bind:{_DEFAULT_KEY}" if engine_name == _DEFAULT_KEY else engine_name or _DEFAULT_KEY
 
 
 @dataclass(frozen=True)
 class Database:
     """One database of the application.
 
-    :param bind_key: Its bind key; None for the one of ``SQLALCHEMY_DATABASE_URI``.
-    :param engine: Its engine.
+    :param bind_key: Its bind key; None for the default database.
+    :param engine: Its engine; for one of asyncio its synchronous face, which only works
+        in :func:`flask_dbmigrate.runtime.connection.run_with_event_loop`.
     :param metadata: The models that live in it; a sequence where there are several.
     :param setting: What to correct if its URL is wrong.
     """
 
     bind_key: str | None
     engine: sa.Engine
-    metadata: sa.MetaData | Sequence[sa.MetaData]
+    metadata: Models
     setting: str = "the URL of its engine"
 
     @property
     def key(self) -> str:
         """What messages call it."""
-        return self.bind_key or DEFAULT_KEY
+        return key_of(self.bind_key)
 
     @property
     def engine_name(self) -> str:
         """What a script's ``upgrade(engine_name)`` is given: the bind key, or an empty string."""
         return self.bind_key or ""
+
+
+def by_key(value: t.Any) -> dict[str | None, t.Any]:
+    """Take one value for the default database, a mapping for several, or None for nothing."""
+    if not isinstance(value, Mapping):
+        return {} if value is None else {None: value}
+    return {None if key == _DEFAULT_KEY else key: item for key, item in value.items()}
+
+
+def default_first(engines: Mapping[str | None, t.Any]) -> list[str | None]:
+    """Order bind keys: the default database, then the others as they are configured."""
+    return sorted(engines, key=lambda key: key is not None)
+
+
+def given_models(value: t.Any) -> Models:
+    """Check the models that ``Migrate`` was given for one database.
+
+    :raises ConfigurationError: if they are none.
+    """
+    several = value if isinstance(value, (list, tuple)) else [value]
+    for metadata in several:
+        if not isinstance(metadata, sa.MetaData):
+            raise wrong_argument(metadata, "a MetaData, or a list of them")
+    return t.cast(Models, value)
+
+
+def wrong_argument(value: t.Any, expected: str) -> ConfigurationError:
+    """Build the error for an argument of ``Migrate`` that does not fit."""
+    return ConfigurationError(
+        f"'Migrate' was given a '{type(value).__name__}' where it needs {expected}.",
+        hint="Call 'Migrate(app, metadata=Base.metadata, url=\"postgresql://...\")'.",
+    )
+
+
+_with_own_pool: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
+
+
+def as_engine(value: t.Any) -> sa.Engine | None:
+    """Take an engine as Alembic needs it; None if it is no engine.
+
+    Connections of asyncio belong to the event loop they were opened in, and a run has one of
+    its own. So an asyncio engine is replaced by its twin with an empty pool, until
+    :func:`forget_event_loop`; an engine of one connection for all (``:memory:``) is not.
+    """
+    engine = value.sync_engine if _is_async_engine(value) else value
+    if not isinstance(engine, sa.Engine):
+        return None
+    if not engine.dialect.is_async or isinstance(engine.pool, sa.StaticPool):
+        return engine
+    twin = _with_own_pool.get(engine)
+    if twin is None:
+        engine.dispatch  # noqa: B018 - made on first use, and shared from then on
+        twin = _with_own_pool[engine] = copy(engine)
+        twin.pool = engine.pool.recreate()
+    return twin
+
+
+def _is_async_engine(value: t.Any) -> bool:
+    if not hasattr(value, "sync_engine"):  # the module is loaded only where it is used
+        return False
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    return isinstance(value, AsyncEngine)
+
+
+def forget_event_loop() -> None:
+    """Close what the twins of asyncio engines keep open, before their event loop ends."""
+    for engine, twin in list(_with_own_pool.items()):
+        del _with_own_pool[engine]
+        twin.pool.dispose()
 
 
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|odbc_connect", re.IGNORECASE)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import typing as t
+import sys
 
 import sqlalchemy as sa
 
 from flask_dbmigrate.errors import NoDatabaseError
+from flask_dbmigrate.state import Source
 
+from .base import as_engine
+from .base import by_key
 from .base import Database
+from .base import default_first
+from .base import given_models
 
-if t.TYPE_CHECKING:
-    from flask_sqlalchemy import SQLAlchemy
+
+def fits(source: Source) -> bool:
+    """Tell whether this is the provider; it does not import Flask-SQLAlchemy to find out."""
+    module = sys.modules.get("flask_sqlalchemy")
+    return module is not None and isinstance(source.db, module.SQLAlchemy)
 
 
-def databases_of(db: SQLAlchemy) -> tuple[Database, ...]:
+def databases_of(source: Source) -> tuple[Database, ...]:
     """List the databases, the default one first and then the bind keys as they are configured.
 
-    :param db: The ``SQLAlchemy`` object; its application is the current one.
+    :param source: Its ``db`` is the ``SQLAlchemy`` object of the current application.
     :raises NoDatabaseError: if ``db`` was not initialised, or has no default database.
     """
+    db = source.db
     try:
         engines = db.engines
     except (KeyError, RuntimeError) as error:
@@ -32,13 +41,15 @@ def databases_of(db: SQLAlchemy) -> tuple[Database, ...]:
             "The application has bind keys, but no default database.",
             hint="Set 'SQLALCHEMY_DATABASE_URI'.",
         )
-    keys = [None, *(key for key in engines if key is not None)]
+    given = by_key(source.metadata)
     return tuple(
         Database(
             bind_key=key,
-            engine=engines[key],
-            metadata=db.metadatas.get(key, sa.MetaData()),
+            engine=as_engine(engines[key]) or engines[key],
+            metadata=given_models(given[key])
+            if key in given
+            else db.metadatas.get(key, sa.MetaData()),
             setting="'SQLALCHEMY_DATABASE_URI'" if key is None else "'SQLALCHEMY_BINDS'",
         )
-        for key in keys
+        for key in default_first(engines)
     )

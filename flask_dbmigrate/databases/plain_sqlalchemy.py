@@ -2,71 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import typing as t
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.state import PlainSource
+from flask_dbmigrate.state import Source
 
+from .base import as_engine
+from .base import by_key
 from .base import Database
-from .base import DEFAULT_KEY
+from .base import default_first
+from .base import given_models
+from .base import wrong_argument
 
-_made: WeakKeyDictionary[PlainSource, dict[str | None, sa.Engine]] = WeakKeyDictionary()
+_made: WeakKeyDictionary[Source, dict[str | None, sa.Engine]] = WeakKeyDictionary()
 """The engines made from URLs: one for each, as long as the source lives."""
 
 
-def databases_of(source: PlainSource) -> tuple[Database, ...]:
+def fits(source: Source) -> bool:
+    """Tell whether this is the provider."""
+    return source.engine is not None
+
+
+def databases_of(source: Source) -> tuple[Database, ...]:
     """List the databases, the default one first.
 
     :raises ConfigurationError: if an engine or the models are none.
     """
-    engines, metadatas = _by_key(source.engine), _by_key(source.metadata)
+    engines, metadatas = by_key(source.engine), by_key(source.metadata)
     if None not in engines:
         raise ConfigurationError(
-            f"The engines given to 'Migrate' have no key '{DEFAULT_KEY}'.",
+            "The engines given to 'Migrate' have no key 'default'.",
             hint="One database must be the default one.",
         )
     return tuple(
         Database(
             bind_key=key,
             engine=_engine(source, key, engines[key]),
-            metadata=_metadata(metadatas.get(key, sa.MetaData())),
+            metadata=given_models(metadatas.get(key, sa.MetaData())),
             setting="the 'url' or 'engine' given to 'Migrate'",
         )
-        for key in sorted(engines, key=lambda key: (key is not None, key))
+        for key in default_first(engines)
     )
 
 
-def _by_key(value: t.Any) -> dict[str | None, t.Any]:
-    if not isinstance(value, Mapping):
-        return {None: value}
-    return {None if key == DEFAULT_KEY else key: item for key, item in value.items()}
+def _engine(source: Source, key: str | None, value: t.Any) -> sa.Engine:
+    if isinstance(value, (str, sa.URL)):
+        engines = _made.setdefault(source, {})
+        if key not in engines:
+            engines[key] = _made_from(value)
+        return engines[key]
+    engine = as_engine(value)
+    if engine is None:
+        raise wrong_argument(value, "an Engine or a URL")
+    return engine
 
 
-def _engine(source: PlainSource, key: str | None, value: t.Any) -> sa.Engine:
-    if isinstance(value, sa.Engine):
-        return value
-    if not isinstance(value, (str, sa.URL)):
-        raise _wrong(value, "an Engine or a URL")
-    engines = _made.setdefault(source, {})
-    if key not in engines:
-        engines[key] = sa.create_engine(value, poolclass=sa.NullPool)
-    return engines[key]
-
-
-def _metadata(value: t.Any) -> t.Any:
-    several = value if isinstance(value, (list, tuple)) else [value]
-    for metadata in several:
-        if not isinstance(metadata, sa.MetaData):
-            raise _wrong(metadata, "a MetaData, or a list of them")
-    return value
-
-
-def _wrong(value: t.Any, expected: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"'Migrate' was given a '{type(value).__name__}' where it needs {expected}.",
-        hint="Call 'Migrate(app, metadata=Base.metadata, url=\"postgresql://...\")'.",
-    )
+def _made_from(url: str | sa.URL) -> sa.Engine:
+    try:
+        return sa.create_engine(url, poolclass=sa.NullPool)
+    except (sa.exc.NoSuchModuleError, ImportError) as error:
+        raise ConfigurationError(
+            f"No engine can be made of the 'url' given to 'Migrate': {error}.",
+            hint="Install its driver, or correct it.",
+        ) from error
+    except sa.exc.ArgumentError:
+        raise ConfigurationError(
+            "The 'url' given to 'Migrate' is not the URL of a database.",
+            hint="Correct it: 'postgresql://user:password@host/name'.",
+        ) from None  # SQLAlchemy before 2.0.20 quotes it, with its password

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+import sqlalchemy as sa
+
 
 class ConnectionProblem(enum.Enum):
     """Why a connection could not be made."""
@@ -24,6 +26,16 @@ class DialectFacts:
 
     leftovers = "may have stayed"
     """What becomes of a revision that fails half-way, where DDL is not transactional."""
+
+    two_phase = False
+    """Whether changes of the schema can be prepared and then committed ."""
+
+    def identity(self, connection: sa.Connection) -> str | None:
+        """Tell what the server itself calls the database, to recognise it under another URL.
+
+        :returns: The same for two connections if they see the same tables; None if unknown.
+        """
+        return None
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         """Tell why a connection could not be made."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from .base import ConnectionProblem
 from .base import DialectFacts
 
@@ -18,6 +20,10 @@ class MySQL(DialectFacts):
     """PyMySQL was tried; its errors carry ``(code, message)``."""
 
     leftovers = "has stayed"
+
+    def identity(self, connection: sa.Connection) -> str | None:
+        row = connection.exec_driver_sql("SELECT @@hostname, @@port, @@datadir, DATABASE()").one()
+        return repr(tuple(row))
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         code = error.args[0] if error.args else 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import sqlalchemy as sa
+
 from .base import ConnectionProblem
 from .base import DialectFacts
 
@@ -15,6 +17,15 @@ _NO_DATABASE = re.compile(r"database .* does not exist")
 
 class PostgreSQL(DialectFacts):
     """psycopg and psycopg2 were tried."""
+
+    two_phase = True
+
+    def identity(self, connection: sa.Connection) -> str | None:
+        """A server is known by the microsecond it was started in, which needs no privilege."""
+        row = connection.exec_driver_sql(
+            "SELECT pg_postmaster_start_time(), current_database(), current_schema()"
+        ).one()
+        return repr(tuple(row))
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         text = str(error)

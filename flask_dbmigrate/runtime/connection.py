@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from contextvars import ContextVar
+import threading
 import typing as t
 
 import sqlalchemy as sa
 
 from flask_dbmigrate.databases import Database
+from flask_dbmigrate.databases import forget_event_loop
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import ConnectionProblem
@@ -17,9 +20,6 @@ from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DatabaseAccessError
 from flask_dbmigrate.errors import DatabaseUnavailableError
 from flask_dbmigrate.errors import DBMigrateError
-
-if t.TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 @contextmanager
@@ -31,10 +31,18 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
     """
     try:
         connection = database.engine.connect()
-    except sa.exc.DBAPIError as error:
+    except Exception as error:
+        if not _is_from_driver(error, database.engine):
+            raise
         raise connection_error(error, database) from error
     with connection:
         yield connection
+
+
+def _is_from_driver(error: Exception, engine: sa.Engine) -> bool:
+    """Tell whether connecting failed in the driver: not all that asyncpg raises is wrapped."""
+    module = type(error).__module__.partition(".")[0]
+    return isinstance(error, (sa.exc.DBAPIError, OSError)) or module == engine.dialect.driver
 
 
 @contextmanager
@@ -54,48 +62,51 @@ def borrowed(connection: sa.Connection) -> t.Iterator[sa.Connection]:
         connection.commit()
 
 
-def is_async_engine(value: object) -> t.TypeGuard[AsyncEngine]:
-    """Tell whether this is SQLAlchemy's asyncio engine, whose module is loaded only where used."""
-    if not hasattr(value, "sync_engine"):
-        return False
-    from sqlalchemy.ext.asyncio import AsyncEngine
+ResultT = t.TypeVar("ResultT")
 
-    return isinstance(value, AsyncEngine)
+in_event_loop: ContextVar[bool] = ContextVar("flask_dbmigrate.in_event_loop", default=False)
+"""Whether :func:`run_with_event_loop` is at work."""
 
 
-def run_on_async_engine(engine: AsyncEngine, work: t.Callable[[sa.Connection], None]) -> None:
-    """Do some work on a connection of an asyncio engine.
+def run_with_event_loop(work: t.Callable[[], ResultT], engines: t.Iterable[sa.Engine]) -> ResultT:
+    """Call a function in which engines of asyncio connect as all others do.
 
-    :raises DatabaseUnavailableError: if the database cannot be reached.
+    :param engines: The engines it may use; without one of asyncio among them it is just called.
     :raises ConfigurationError: in a thread whose event loop is running.
     """
-
-    async def main() -> None:
-        try:
-            connection = await engine.connect()
-        except sa.exc.DBAPIError as error:
-            handed_in = Database(None, engine.sync_engine, sa.MetaData())
-            raise connection_error(error, handed_in) from error
-        try:
-            await connection.run_sync(work)
-        finally:
-            await connection.close()
-
+    if in_event_loop.get() or not any(engine.dialect.is_async for engine in engines):
+        return work()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(main())
-    else:
-        raise ConfigurationError(
-            "Migrations cannot run in a thread whose event loop is running.",
-            hint="Use 'await asyncio.to_thread(...)', or hand in a connection "
-            "through 'AsyncConnection.run_sync()'.",
-        )
+        return asyncio.run(_with_greenlet(work))
+    raise ConfigurationError(
+        "The database has an engine of asyncio, and the event loop of this thread is running.",
+        hint="Call it in another thread: 'await asyncio.to_thread(upgrade)'; or hand in a "
+        "connection through 'AsyncConnection.run_sync()'.",
+    )
 
 
-def connection_error(error: sa.exc.DBAPIError, database: Database) -> DBMigrateError:
+async def _with_greenlet(work: t.Callable[[], ResultT]) -> ResultT:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    in_event_loop.set(True)
+    threads = set(threading.enumerate())
+    async with AsyncSession() as session:  # its run_sync() is the documented way to a greenlet
+        try:
+            return await session.run_sync(lambda _: work())
+        except BaseException:
+            # aiosqlite's thread reports to the event loop after a connection has failed
+            for thread in set(threading.enumerate()) - threads:
+                await asyncio.to_thread(thread.join, 1)
+            raise
+        finally:
+            await session.run_sync(lambda _: forget_event_loop())
+
+
+def connection_error(error: Exception, database: Database) -> DBMigrateError:
     """Say why a connection to a database could not be made."""
-    original = error.orig or error
+    original = getattr(error, "orig", None) or error
     facts = facts_of(database.engine.dialect.name)
     url = safe_url(database.engine.url)
     place = f"'{database.key}' ('{url}')"

@@ -17,13 +17,17 @@ from alembic.util import CommandError
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
-from flask_dbmigrate.databases import DEFAULT_KEY
+from flask_dbmigrate.databases import Database
+from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import UnknownDatabaseRevisionError
 
 from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
+from .selection import Selection
+from .settings import settings_of
+from .two_phase import no_two_phase
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Visit:
     heads: tuple[str, ...] = ()
     steps: list[StepResult] = field(default_factory=list)
     script: Script | None = None
+    is_done: bool = False
 
     @property
     def engine(self) -> sa.Engine | None:
@@ -80,10 +85,11 @@ class Recorder:
         """The script that is running."""
         return self.visits[-1].script if self.visits else None
 
-    def begin(self, context: MigrationContext, arguments: t.Mapping[str, t.Any]) -> None:
+    def begin(self, context: MigrationContext, arguments: t.Mapping[str, t.Any]) -> Visit:
         """Begin the visit to a database."""
-        key = arguments.get("engine_name") or DEFAULT_KEY
-        self.visits.append(Visit(key, context, self.directory, arguments))
+        visit = Visit(key_of(arguments.get("engine_name")), context, self.directory, arguments)
+        self.visits.append(visit)
+        return visit
 
     def steps(self, heads: tuple[str, ...], context: MigrationContext) -> t.Iterator[_alembic.Step]:
         """Hand the planned steps to Alembic, one by one.
@@ -96,7 +102,9 @@ class Recorder:
         require_known(visit)
         for step in self.plan(visit):
             visit.script = _alembic.script_of(step)
-            _alembic.adapt_function(step, visit.arguments, is_default=visit.key == DEFAULT_KEY)
+            _alembic.adapt_function(
+                step, visit.arguments, is_default=not visit.arguments.get("engine_name")
+            )
             description = str(step)
             self.listener.step_started(visit.key, description)
             started = time.monotonic()
@@ -140,7 +148,7 @@ class RunEnvironment(EnvironmentContext):
     """Alembic's environment, with the options of ``Migrate`` in it and an eye on each step.
 
     :param options: Options of ``configure()`` for what env.py does not say, online or offline.
-    :param bind_metadata: The models of each bind key, for an env.py that does not find them.
+    :param databases: Those of the application, for an env.py that does not find their models.
     """
 
     def __init__(
@@ -150,13 +158,15 @@ class RunEnvironment(EnvironmentContext):
         *,
         recorder: Recorder,
         options: t.Mapping[str, t.Any],
-        bind_metadata: t.Mapping[str, sa.MetaData],
+        databases: t.Iterable[Database],
         **context_options: t.Any,
     ) -> None:
         super().__init__(config, script, fn=recorder.steps, **context_options)
         self.recorder = recorder
         self.options = options
-        self.bind_metadata = bind_metadata
+        self.settings = settings_of(config)
+        self.selection = Selection(self.settings)
+        self.models = {database.bind_key: database.metadata for database in databases}
 
     def configure(  # type: ignore[override]
         self, connection: sa.Connection | None = None, url: t.Any = None, **options: t.Any
@@ -184,18 +194,38 @@ class RunEnvironment(EnvironmentContext):
             return None
         del options["output_buffer"]
         self.recorder.unused_files.append(Path(name).absolute())
-        return f"-- Database '{name.removesuffix('.sql') or DEFAULT_KEY}'"
+        return f"-- Database '{key_of(name.removesuffix('.sql'))}'"
 
     def run_migrations(self, **kw: t.Any) -> None:
         """Run what is planned for the database that env.py has just configured."""
-        bind_key = kw.get("engine_name")
-        metadata = self.bind_metadata.get(bind_key) if bind_key else None
-        given = self.get_context().opts["target_metadata"]
+        context, bind_key = self.get_context(), kw.get("engine_name")
+        if not self.settings.is_chosen(key_of(bind_key)):
+            return
+        metadata = self.models.get(bind_key) if bind_key else None
+        given = context.opts["target_metadata"]
         if metadata is not None and isinstance(given, sa.MetaData) and not given.tables:
             # old env.py files look for the tables of a bind in the default metadata
-            self.get_context().opts["target_metadata"] = metadata
-        self.recorder.begin(self.get_context(), kw)
+            context.opts["target_metadata"] = metadata
+        if not context.as_sql and not self._is_for(context, bind_key):
+            return
+        visit = self.recorder.begin(context, kw)
         super().run_migrations(**kw)
+        visit.is_done = True
+
+    def _is_for(self, context: MigrationContext, bind_key: str | None) -> bool:
+        """Tell whether to run on an open database, and let the listener know if not.
+
+        :param bind_key: None if env.py knows the default database only.
+        """
+        key, connection = key_of(bind_key), context.connection
+        assert connection is not None
+        transaction = connection.get_transaction()
+        if self.settings.two_phase and not isinstance(transaction, sa.TwoPhaseTransaction):
+            raise no_two_phase(key, connection)
+        reason = None if bind_key is None else self.selection.reason_to_skip(bind_key, context)
+        if reason is not None:
+            self.recorder.listener.database_skipped(key, reason)
+        return reason is None
 
 
 _alembic.register_environment(RunEnvironment)

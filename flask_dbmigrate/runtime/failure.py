@@ -11,7 +11,7 @@ from alembic.util import CommandError
 import sqlalchemy as sa
 
 from flask_dbmigrate.databases import databases_of
-from flask_dbmigrate.databases import DEFAULT_KEY
+from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
@@ -44,7 +44,7 @@ def explain_failure(
     if isinstance(error, sa.exc.DBAPIError):
         if visit is None and error.statement is None:
             return _not_connected(error, state)
-        key = visit.key if visit else DEFAULT_KEY
+        key = visit.key if visit else key_of(None)
         standing, heads = _standing(recorder.visits)
         return MigrationError(
             f"Database '{key}' reports: {_said(error, visit)}.{standing}",
@@ -124,7 +124,7 @@ def _line_in(path: str, error: BaseException) -> int | None:
 
 def _heads_now(visit: Visit) -> tuple[str, ...] | None:
     """Read the version table again, now that env.py's transaction has ended."""
-    if visit.engine is None or visit.context.connection is None or visit.engine.dialect.is_async:
+    if visit.engine is None or visit.context.connection is None:
         return None
     if not visit.context.connection.closed:  # it was handed in: its owner decides what stays
         return None

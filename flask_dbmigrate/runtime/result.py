@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
-import typing as t
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,14 @@ class DatabaseResult:
         return f"Database '{self.key}' is at {place} now."
 
 
-class Listener(t.Protocol):
-    """Is told what a run does while it does it; ``database`` is the key of one."""
+class Listener:
+    """Is told what a run does while it does it; ``database`` is the key of one.
+
+    Does nothing itself: subclass it.
+    """
+
+    def database_skipped(self, database: str, reason: str) -> None:
+        """Nothing is done with a database, because it ``reason``: "has no models"."""
 
     def step_started(self, database: str, description: str) -> None:
         """A step is about to run."""
@@ -57,14 +62,4 @@ class Listener(t.Protocol):
         """The step has run, and is committed where each step is."""
 
 
-class Silent:
-    """A listener that says nothing."""
-
-    def step_started(self, database: str, description: str) -> None:
-        pass
-
-    def step_finished(self, database: str, step: StepResult) -> None:
-        pass
-
-
-SILENT: Listener = Silent()
+SILENT = Listener()

@@ -10,14 +10,18 @@ import typing as t
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from flask_dbmigrate.databases import Database
+from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.script.directory import require_complete
+from flask_dbmigrate.script.directory import runs_event_loop
 from flask_dbmigrate.state import answering
 from flask_dbmigrate.state import MigrateState
 from flask_dbmigrate.state import on_command_line
 from flask_dbmigrate.state import running
 
+from .connection import run_with_event_loop
 from .environment import Plan
 from .environment import Recorder
 from .environment import RunEnvironment
@@ -25,6 +29,7 @@ from .environment import Visit
 from .failure import explain_failure
 from .result import Listener
 from .result import SILENT
+from .settings import settings_of
 
 _turn = threading.Lock()  # Alembic's context is a module global
 
@@ -51,15 +56,17 @@ def run_environment(
             hint="In a revision use 'op.get_context()' and 'op.get_bind()' instead.",
         )
     recorder = Recorder(plan, directory, listener)
-    with _turn, answering(state), _options_kept(state), _application_logging_kept():
-        environment = RunEnvironment(
-            config,
-            directory,
-            recorder=recorder,
-            options=dict(state.configure_args),
-            bind_metadata=getattr(state.find_source(), "metadatas", {}),
-            **context_options,
-        )
+    databases = _databases(state)
+    environment = RunEnvironment(
+        config,
+        directory,
+        recorder=recorder,
+        options=dict(state.configure_args),
+        databases=databases,
+        **context_options,
+    )
+
+    def run() -> None:
         try:
             with environment:
                 directory.run_env()
@@ -69,12 +76,25 @@ def run_environment(
             if isinstance(error, SystemExit) and recorder.script is None:
                 raise
             raise explain_failure(error, state, recorder) from error
+
+    with _turn, answering(state), _options_kept(state), _application_logging_kept():
+        is_left_to_env = "connection" in config.attributes or runs_event_loop(directory)
+        run_with_event_loop(run, [] if is_left_to_env else [found.engine for found in databases])
     for path in recorder.unused_files:
         if path.stat().st_size == 0:
             path.unlink()
     if not recorder.visits:
         require_complete(directory)
+    settings_of(config).require_visited(visit.key for visit in recorder.visits)
     return recorder.visits
+
+
+def _databases(state: MigrateState) -> tuple[Database, ...]:
+    """List the databases; none if something is wrong with them: env.py says so if it needs them."""
+    try:
+        return databases_of(state.source)
+    except ConfigurationError:
+        return ()
 
 
 @contextmanager

@@ -238,12 +238,21 @@ def require_complete(directory: ScriptDirectory) -> None:
 
     :raises MigrationDirectoryError: if it does not even mention them.
     """
-    path = directory.env_py_location
-    if "run_migrations" not in Path(path).read_text("utf-8", "replace"):
+    if "run_migrations" not in _env_py(directory):
         raise MigrationDirectoryError(
-            f"'{shorten(path)}' runs no migrations.",
+            f"'{shorten(directory.env_py_location)}' runs no migrations.",
             hint="Restore it from version control, or copy it from a fresh 'flask db init'.",
         )
+
+
+def runs_event_loop(directory: ScriptDirectory) -> bool:
+    """Tell whether env.py has an event loop of its own, as Alembic's 'async' template has."""
+    source = _env_py(directory)
+    return "asyncio.run(" in source or "run_until_complete(" in source
+
+
+def _env_py(directory: ScriptDirectory) -> str:
+    return Path(directory.env_py_location).read_text("utf-8", "replace")
 
 
 def shorten(path: str) -> str:

@@ -153,7 +153,7 @@ def test_directory_may_be_a_path(ready: Project) -> None:
     assert ready.tables() == {"aaa"}
 
 
-class Listening:
+class Listening(flask_dbmigrate.Listener):
     """A listener that keeps what it is told."""
 
     def __init__(self) -> None:

@@ -244,7 +244,9 @@ def test_async_engine_in_a_running_loop(ready: Place, async_engine: AsyncEngine)
     async def main() -> None:
         flask_dbmigrate.upgrade()
 
-    with pytest.raises(ConfigurationError, match="whose event loop is running") as caught:
+    with pytest.raises(
+        ConfigurationError, match="the event loop of this thread is running"
+    ) as caught:
         asyncio.run(main())
     assert "asyncio.to_thread" in caught.value.hint
     assert async_tables(ready.project) == set()

@@ -40,6 +40,8 @@ ALLOWED_FOR_HELP = ALLOWED | {
     "flask_dbmigrate.cli.console",
     "flask_dbmigrate.cli.running",
     "flask_dbmigrate.cli.setup",
+    "flask_dbmigrate.runtime",
+    "flask_dbmigrate.runtime.result",
 }
 
 

@@ -70,6 +70,7 @@ class PostgreSQL(Server):
         drivers = {
             "psycopg": "postgresql+psycopg",
             "psycopg2": "postgresql+psycopg2",
+            "asyncpg": "postgresql+asyncpg",
             "heroku": "postgres",
         }
         super().__init__(url.set(drivername="postgresql+psycopg"), quote='"', drivers=drivers)

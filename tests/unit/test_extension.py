@@ -37,7 +37,7 @@ def facts(app: Flask, command: str = "db") -> dict[str, t.Any]:
     """What is known about an application."""
     state = app.extensions["dbmigrate"][command]
     return {
-        "db": state.given_db,
+        "db": state.given.db,
         "directory": state.directory,
         "command": state.command,
         "configure_args": state.configure_args,

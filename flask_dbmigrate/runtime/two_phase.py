@@ -1,0 +1,62 @@
+"""Two-phase commit: all databases commit, or none does."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextlib import ExitStack
+import typing as t
+
+import sqlalchemy as sa
+
+from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import MigrationError
+
+
+@contextmanager
+def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
+    """Hold the transactions of these databases until every one of them is sure to commit.
+
+    :param connections: A connection for each database, by key.
+    :raises ConfigurationError: if a database cannot prepare changes of its schema.
+    :raises MigrationError: if one that is prepared does not commit.
+    """
+    for key, connection in connections.items():
+        if not facts_of(connection.dialect.name).two_phase or connection.in_transaction():
+            raise no_two_phase(key, connection)
+    with ExitStack() as stack:
+        transactions = {
+            key: stack.enter_context(connection.begin_twophase())
+            for key, connection in connections.items()
+        }
+        yield
+        for transaction in transactions.values():
+            transaction.prepare()
+        stack.pop_all()  # from here on nothing is rolled back
+    _commit(transactions)
+
+
+def no_two_phase(key: str, connection: sa.Connection) -> ConfigurationError:
+    """Build the error for a database whose transaction cannot be prepared."""
+    return ConfigurationError(
+        f"Database '{key}' ('{connection.dialect.name}') takes no part in a two-phase commit.",
+        hint="Leave '--two-phase' and 'DBMIGRATE_TWO_PHASE' out; an 'env.py' of Flask-Migrate "
+        "has 'USE_TWOPHASE' of its own.",
+    )
+
+
+def _commit(transactions: t.Mapping[str, sa.TwoPhaseTransaction]) -> None:
+    failures: dict[str, sa.exc.DBAPIError] = {}
+    for key, transaction in transactions.items():
+        try:
+            transaction.commit()
+        except sa.exc.DBAPIError as error:
+            failures[key] = error
+    if failures:
+        key, failure = next(iter(failures.items()))
+        statements = "; ".join(f"COMMIT PREPARED '{transactions[key].xid}'" for key in failures)
+        raise MigrationError(
+            f"All databases were ready to commit, but '{key}' did not: {failure.orig}.",
+            hint=f"Its changes wait there; commit them by hand: {statements}.",
+            database=key,
+        ) from failure

@@ -32,7 +32,8 @@ class Migrate:
     :param app: The application; without it, call :meth:`init_app` later.
     :param db: Its Flask-SQLAlchemy object. By default the one the application has.
     :param directory: The migration directory, by default ``migrations``. A relative one is looked
-        for in the working directory, then in the application's root path and in its parent.
+        for in the working directory, then in the application's root path and in its parent;
+        ``package:folder`` is a folder inside of an installed package.
     :param command: The name of the command group, by default ``db``.
     :param compare_type: Whether autogenerate compares column types.
     :param render_as_batch: Whether autogenerate writes batch operations, which SQLite needs.

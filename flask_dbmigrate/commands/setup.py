@@ -16,9 +16,9 @@ from alembic.util import CommandError
 from flask_dbmigrate.compat import Config
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import MigrationDirectoryError
-from flask_dbmigrate.script.location import find_pyproject
+from flask_dbmigrate.script.directory import shorten
+from flask_dbmigrate.script.location import new_directory
 from flask_dbmigrate.state import current_state
-from flask_dbmigrate.state import DEFAULT_DIRECTORY
 
 from .workspace import Directory
 
@@ -70,7 +70,7 @@ class NewDirectory:
     files: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "\n".join(self.files)
+        return "\n".join(map(shorten, self.files))
 
 
 def init(
@@ -83,17 +83,18 @@ def init(
 ) -> NewDirectory:
     """Write a new migration directory.
 
-    :param directory: Where, relative to the working directory; by default the application's,
-        else the ``script_location`` of ``[tool.alembic]``, else ``migrations``.
+    :param directory: Where, relative to the working directory or as ``package:folder``; by default
+        the application's, else the ``script_location`` of ``[tool.alembic]``, else ``migrations``.
     :param multidb: Write one for the databases of all bind keys.
     :param template: The name of a template, or the path of one: a name with a slash in it.
     :param package: Write an ``__init__.py`` into it and into ``versions``.
     :param command: The command name of the ``Migrate`` object, if there are several.
-    :raises MigrationDirectoryError: if there is something already, or it cannot be written.
+    :raises MigrationDirectoryError: if there is something already, or it cannot be written, or
+        its package cannot be found.
     :raises ConfigurationError: if there is no such template.
     """
     state = current_state(command)
-    path = Path(directory or state.given_directory or find_pyproject(state)[1] or DEFAULT_DIRECTORY)
+    path = new_directory(state, None if directory is None else os.fspath(directory))
     folder, name = _template(template, "flask-multidb" if multidb else "flask")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise MigrationDirectoryError(

@@ -46,7 +46,8 @@ def open_directory(config: Config) -> ScriptDirectory:
     path = list(sys.path)
     try:
         directory = ScriptDirectory.from_config(config)
-    except (configparser.Error, CommandError, ValueError) as error:
+        _alembic.version_locations(directory)  # finds the packages that the setting names
+    except (configparser.Error, CommandError, ImportError, ValueError) as error:
         raise ConfigurationError(
             f"The settings in '{config.config_file_name or config.toml_file_name}' "
             f"cannot be used: {' '.join(str(error).split())}",

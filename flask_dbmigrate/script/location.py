@@ -11,13 +11,17 @@ from flask_dbmigrate.errors import MigrationDirectoryError
 from flask_dbmigrate.state import DEFAULT_DIRECTORY
 from flask_dbmigrate.state import MigrateState
 
+from .packaged import folder_in_package
+from .packaged import split
+
 
 def find_pyproject(state: MigrateState) -> tuple[Path | None, str | None]:
     """Find the ``pyproject.toml`` with a ``[tool.alembic]`` table.
 
     Looked for in the working directory, then in the application's root path and its parent.
 
-    :returns: The file, and its ``script_location`` as a path if it has one.
+    :returns: The file, and its ``script_location`` if it has one: an absolute path, or
+        ``package:folder``.
     :raises ConfigurationError: if a file that mentions the table is no TOML.
     """
     for folder in _search_path(state):
@@ -32,9 +36,22 @@ def find_pyproject(state: MigrateState) -> tuple[Path | None, str | None]:
             ) from error
         table = tool.get("alembic") if isinstance(tool, dict) else None
         if isinstance(table, dict):
-            location = table.get("script_location")
-            return path, location and str(folder / (location % {"here": folder}))
+            return path, _script_location(path, table)
     return None, None
+
+
+def _script_location(pyproject: Path, table: dict[str, t.Any]) -> str | None:
+    if "script_location" not in table:
+        return None
+    try:
+        location: str = table["script_location"] % {"here": pyproject.parent}
+        path = pyproject.parent / location
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"'script_location' in '{pyproject}' cannot be used: {error}.",
+            hint="Make it a path; write '%%' for a percent sign.",
+        ) from error
+    return location if split(location) and not path.exists() else str(path)
 
 
 def find_directory(
@@ -47,21 +64,38 @@ def find_directory(
         where no directory was given and the default one does not exist.
     :raises MigrationDirectoryError: if there is none, or if it is damaged.
     """
-    name = given or state.given_directory
-    candidates = _candidates(state, name or DEFAULT_DIRECTORY)
-    if name is None and fallback is not None and not any(path.exists() for path in candidates):
-        candidates = [Path(fallback)]
+    given = given or state.given_directory
+    name = given or DEFAULT_DIRECTORY
+    candidates = _candidates(state, name)
+    if given is None and fallback is not None and not any(path.exists() for path in candidates):
+        name, candidates = fallback, _candidates(state, fallback)
     found = next((path for path in candidates if (path / "env.py").is_file()), None)
     if found is not None:
         return str(found)
     damaged = next((path for path in candidates if path.exists()), None)
-    if damaged is not None:
-        raise _damaged(damaged)
-    raise MigrationDirectoryError(
-        f"There is no migration directory '{name or DEFAULT_DIRECTORY}'; looked for "
+    raise _missing(name, candidates) if damaged is None else _damaged(damaged)
+
+
+def new_directory(state: MigrateState, given: str | None = None) -> Path:
+    """Tell where ``init`` makes the migration directory.
+
+    :param given: A directory that comes before the application's.
+    :raises MigrationDirectoryError: if it is to be in a package that cannot be found.
+    """
+    name = given or state.given_directory or find_pyproject(state)[1] or DEFAULT_DIRECTORY
+    path = Path(name)
+    return path if path.exists() else folder_in_package(name) or path
+
+
+def _missing(name: str, candidates: list[Path]) -> MigrationDirectoryError:
+    return MigrationDirectoryError(
+        f"There is no migration directory '{name}'; looked for "
         + ", then ".join(f"'{path}'" for path in candidates)
         + ".",
-        hint="Create it with 'flask db init', or name it with '--directory'.",
+        hint="Create it with 'flask db init'; if the source of the package has it, the wheel was "
+        "built without its data files."
+        if split(name)
+        else "Create it with 'flask db init', or name it with '--directory'.",
         looked_in=tuple(str(path) for path in candidates),
     )
 
@@ -85,7 +119,9 @@ def _damaged(path: Path) -> MigrationDirectoryError:
 
 def _candidates(state: MigrateState, name: str) -> list[Path]:
     path = Path(name)
-    return [path] if path.is_absolute() else [folder / path for folder in _search_path(state)]
+    paths = [path] if path.is_absolute() else [folder / path for folder in _search_path(state)]
+    packaged = None if any(path.exists() for path in paths) else folder_in_package(name)
+    return paths if packaged is None else [packaged]
 
 
 def _search_path(state: MigrateState) -> t.Iterable[Path]:

@@ -46,8 +46,10 @@ def explain_failure(
             return _not_connected(error, state)
         key = visit.key if visit else key_of(None)
         standing, heads = _standing(recorder.visits)
+        is_commit = visit is not None and visit.is_done
+        what = "The changes could not be committed" if is_commit else f"Database '{key}' reports"
         return MigrationError(
-            f"Database '{key}' reports: {_said(error, visit)}.{standing}",
+            f"{what}: {_said(error, visit)}.{standing}",
             hint="Add '--traceback' to see where.",
             database=key,
             statement=error.statement,

@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from flask_dbmigrate.compat import make_config
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.runtime.environment import Plan
 from flask_dbmigrate.runtime.environment import Visit
@@ -71,6 +72,7 @@ def open_workspace(
     :raises RevisionError: if the scripts cannot be loaded or do not fit together.
     """
     state = current_state(command)
+    read_settings(state.app.config)  # a wrong one stops every command, not only the one it is for
     # Alembic's own messages go to stdout: 'quiet' is its documented way to switch them off
     config = make_config(state, directory, x_arg, ("quiet", *opts))
     return Workspace(state, config, open_directory(config))

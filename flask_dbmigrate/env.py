@@ -28,8 +28,10 @@ from .runtime.connection import borrowed
 from .runtime.connection import connected
 from .runtime.connection import is_async_engine
 from .runtime.connection import run_on_async_engine
+from .runtime.version_table import create_schema_with_version_table
 from .state import current_state
 from .state import MigrateState
+from .state import running
 
 
 def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
@@ -101,6 +103,7 @@ class _Run:
                 bind = handed_in if database is self.databases[0] else None
                 connection = stack.enter_context(_connection(database, bind))
                 context.configure(connection=connection, **self._options_for(database))
+                _prepare(database)
                 stack.enter_context(context.begin_transaction())
                 context.run_migrations(**self._arguments_for(database))
 
@@ -113,6 +116,7 @@ class _Run:
                 dialect_opts={"paramstyle": "named"},
                 **self._options_for(database),
             )
+            _prepare(database)
             if len(self.databases) > 1:
                 context.get_context().impl.static_output(f"-- Database '{database.key}'")
             with context.begin_transaction():
@@ -127,6 +131,12 @@ class _Run:
 
     def _arguments_for(self, database: Database) -> dict[str, str]:
         return {"engine_name": database.engine_name} if self.multidb else {}
+
+
+def _prepare(database: Database) -> None:
+    """Do under plain Alembic what our own commands do for every env.py."""
+    if running.get() is None:
+        create_schema_with_version_table(context.get_context())
 
 
 def _connection(

@@ -25,6 +25,9 @@ class DialectFacts:
     leftovers = "may have stayed"
     """What becomes of a revision that fails half-way, where DDL is not transactional."""
 
+    creates_schemas = True
+    """Whether ``CREATE SCHEMA`` is known."""
+
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         """Tell why a connection could not be made."""
         return ConnectionProblem.UNREACHABLE

@@ -9,6 +9,7 @@ class SQLite(DialectFacts):
     """A file: nothing answers, but the file system may refuse."""
 
     remedy = "Create its folder and make it writable"
+    creates_schemas = False
 
 
 FACTS = SQLite()

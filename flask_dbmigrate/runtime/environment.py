@@ -24,6 +24,7 @@ from flask_dbmigrate.errors import UnknownDatabaseRevisionError
 from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
+from .version_table import create_schema_with_version_table
 
 
 @dataclass
@@ -194,6 +195,7 @@ class RunEnvironment(EnvironmentContext):
         if metadata is not None and isinstance(given, sa.MetaData) and not given.tables:
             # old env.py files look for the tables of a bind in the default metadata
             self.get_context().opts["target_metadata"] = metadata
+        create_schema_with_version_table(self.get_context())
         self.recorder.begin(self.get_context(), kw)
         super().run_migrations(**kw)
 

@@ -19,6 +19,7 @@ from flask.cli import load_dotenv
 from flask.cli import ScriptInfo
 import sqlalchemy as sa
 
+from .autogenerate.scope import limit
 from .compat import STATE
 from .databases import Database
 from .databases import databases_of
@@ -137,6 +138,7 @@ def _prepare(database: Database) -> None:
     """Do under plain Alembic what our own commands do for every env.py."""
     if running.get() is None:
         create_schema_with_version_table(context.get_context())
+        limit(context.get_context(), current_state().app, database.key)
 
 
 def _connection(

@@ -13,6 +13,7 @@ from . import flask_sqlalchemy
 from . import plain_sqlalchemy
 from .base import Database as Database
 from .base import DEFAULT_KEY as DEFAULT_KEY
+from .base import is_same_database as is_same_database
 from .base import safe_url as safe_url
 from .base import without_secrets as without_secrets
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import enum
+
+import sqlalchemy as sa
 
 
 class ConnectionProblem(enum.Enum):
@@ -11,6 +14,19 @@ class ConnectionProblem(enum.Enum):
     UNREACHABLE = "unreachable"
     CREDENTIALS = "credentials"
     NO_DATABASE = "no database"
+
+
+@dataclass(frozen=True)
+class ExtensionObjects:
+    """What of a database belongs to an extension of the DBMS, not to an application.
+
+    :param schemas: Schemas.
+    :param tables: Tables, and what else has columns, with their schemas; once more with None as
+        the schema, if they are found without it.
+    """
+
+    schemas: frozenset[str] = frozenset()
+    tables: frozenset[tuple[str | None, str]] = frozenset()
 
 
 class DialectFacts:
@@ -35,3 +51,7 @@ class DialectFacts:
     def message(self, error: BaseException) -> str:
         """Extract what the DBMS itself said, in one line."""
         return " ".join(str(error).split())
+
+    def extension_objects(self, connection: sa.Connection) -> ExtensionObjects:
+        """Look up what belongs to an extension."""
+        return ExtensionObjects()

@@ -41,6 +41,7 @@ if t.TYPE_CHECKING:
     from alembic.util import CommandError as CommandError
 
     from .autogenerate.drift import Difference as Difference
+    from .autogenerate.scope import KeptTable as KeptTable
     from .commands import branches as branches
     from .commands import check as check
     from .commands import current as current
@@ -80,6 +81,7 @@ _homes = {
     "command": "alembic",
     "CommandError": "alembic.util",
     "Difference": ".autogenerate.drift",
+    "KeptTable": ".autogenerate.scope",
     "EditedRevisions": ".commands.authoring",
     "NewRevisions": ".commands.authoring",
     "BranchPoints": ".commands.browsing",

@@ -16,6 +16,7 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script import ScriptDirectory
 from alembic.script import write_hooks
+import sqlalchemy as sa
 
 from .errors import ScriptError
 
@@ -116,6 +117,11 @@ def adapt_function(step: Step, arguments: t.Mapping[str, t.Any], *, is_default: 
 def ensure_version_table(context: MigrationContext) -> None:
     """Create the version table unless it exists; offline, write its CREATE TABLE."""
     context._ensure_version_table()
+
+
+def version_table(context: MigrationContext) -> sa.Table:
+    """Tell the table in which a context notes where the database stands."""
+    return context._version
 
 
 def failed_in_hook(error: BaseException) -> bool:

@@ -20,6 +20,8 @@ from flask.cli import load_dotenv
 from flask.cli import ScriptInfo
 import sqlalchemy as sa
 
+from .autogenerate.imports import import_types
+from .autogenerate.scope import limit
 from .compat import STATE
 from .databases import as_engine
 from .databases import Database
@@ -31,8 +33,10 @@ from .runtime.connection import connected
 from .runtime.connection import run_with_event_loop
 from .runtime.settings import settings_of
 from .runtime.two_phase import all_or_none
+from .runtime.version_table import create_schema_with_version_table
 from .state import current_state
 from .state import MigrateState
+from .state import running
 
 
 def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
@@ -117,6 +121,7 @@ class _Run:
             for database in self.databases:
                 connection = connections[database.key]
                 context.configure(connection=connection, **self._options_for(database))
+                self._prepare(database)
                 stack.enter_context(context.begin_transaction())
                 context.run_migrations(**self._arguments_for(database))
 
@@ -129,6 +134,7 @@ class _Run:
                 dialect_opts={"paramstyle": "named"},
                 **self._options_for(database),
             )
+            self._prepare(database)
             if len(self.databases) > 1:
                 context.get_context().impl.static_output(f"-- Database '{database.key}'")
             with context.begin_transaction():
@@ -140,6 +146,13 @@ class _Run:
             options["upgrade_token"] = f"{database.engine_name}_upgrades"
             options["downgrade_token"] = f"{database.engine_name}_downgrades"
         return options
+
+    def _prepare(self, database: Database) -> None:
+        """Do under plain Alembic what our own commands do for every env.py."""
+        if running.get() is None:
+            create_schema_with_version_table(context.get_context())
+            limit(context.get_context(), current_state().app, database.key)
+            import_types(context.get_context())
 
     def _arguments_for(self, database: Database) -> dict[str, str]:
         return {"engine_name": database.engine_name} if self.multidb else {}

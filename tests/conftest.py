@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 import tempfile
 import typing as t
@@ -162,3 +163,17 @@ def make_application(
 def application(make_application: t.Callable[..., Application]) -> Application:
     """An application on SQLite with one model."""
     return make_application()
+
+
+@pytest.fixture
+def start(make_application: t.Callable[..., Application]) -> Iterator[t.Callable[..., Application]]:
+    """Starts an application, pushes its context, and makes its migration directory."""
+    with ExitStack() as stack:
+
+        def begin(**arguments: t.Any) -> Application:
+            application = make_application(**arguments)
+            stack.enter_context(application.app.app_context())
+            flask_dbmigrate.init()
+            return application
+
+        yield begin

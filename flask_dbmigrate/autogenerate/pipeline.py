@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import typing as t
 
 from alembic.autogenerate import RevisionContext
@@ -16,6 +17,23 @@ from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
 from flask_dbmigrate.state import MigrateState
 
+from .imports import import_types
+from .scope import KeptTable
+from .scope import limit
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How models and databases differ.
+
+    :param revision: Alembic's revision context; the differences are in its
+        ``generated_revisions``.
+    :param kept_tables: The tables without a model that are no difference, because they are kept.
+    """
+
+    revision: RevisionContext
+    kept_tables: tuple[KeptTable, ...] = ()
+
 
 def compare(
     state: MigrateState,
@@ -24,21 +42,24 @@ def compare(
     arguments: dict[str, t.Any] | None = None,
     *,
     listener: Listener = SILENT,
-) -> RevisionContext:
+) -> Comparison:
     """Compare the models with each database.
 
     Nothing is written to a database, not even the version table.
 
     :param arguments: What the new revision is to be: those of Alembic's ``revision`` command.
     :param listener: Is told about databases that are skipped.
-    :returns: Alembic's revision context; the differences are in its ``generated_revisions``.
     :raises PendingRevisionsError: if a database is not at the head.
     """
     revision = RevisionContext(config, directory, {**new_revision(), **(arguments or {})})
+    kept: list[KeptTable] = []
 
     def find_differences(visit: Visit) -> tuple[()]:
         require_up_to_date(visit)
+        scope = limit(visit.context, state.app, visit.key)
+        import_types(visit.context)
         revision.run_autogenerate(visit.before, visit.context)
+        kept.extend(sorted(scope.kept))
         return ()
 
     run_environment(
@@ -51,7 +72,7 @@ def compare(
         template_args=revision.template_args,
         revision_context=revision,
     )
-    return revision
+    return Comparison(revision, tuple(kept))
 
 
 def new_revision() -> dict[str, t.Any]:

@@ -14,7 +14,9 @@ from alembic.autogenerate import RevisionContext
 from alembic.script import Script
 
 from flask_dbmigrate.autogenerate.pipeline import compare
+from flask_dbmigrate.autogenerate.pipeline import Comparison
 from flask_dbmigrate.autogenerate.pipeline import new_revision
+from flask_dbmigrate.autogenerate.scope import KeptTable
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.runtime.environment import Visit
@@ -38,9 +40,13 @@ from .workspace import XArg
 
 @dataclass(frozen=True)
 class NewRevisions:
-    """The revision scripts that were written; none if there was nothing to write."""
+    """The revision scripts that were written; none if there was nothing to write.
+
+    :param kept_tables: The tables without a model that autogenerate found and does not drop.
+    """
 
     revisions: tuple[Revision, ...]
+    kept_tables: tuple[KeptTable, ...] = ()
 
     def __str__(self) -> str:
         paths = "\n".join(shorten(revision.path) for revision in self.revisions)
@@ -103,11 +109,12 @@ def revision(
     require_template(workspace.directory)
     with clear_errors(workspace.directory):
         workspace.directory.get_revisions(head)  # a bad head is found before the comparison
-    context = (_differences if autogenerate else _empty_revision)(workspace, arguments, listener)
+    found = (_differences if autogenerate else _empty_revision)(workspace, arguments, listener)
+    context = found.revision
     ids = [script.rev_id for script in context.generated_revisions if script.rev_id]
     with all_or_nothing(workspace.state, workspace.directory, ids):
         scripts = [script for script in context.generate_scripts() if script is not None]
-    return NewRevisions(tuple(map(describe, scripts)))
+    return NewRevisions(tuple(map(describe, scripts)), found.kept_tables)
 
 
 def migrate(
@@ -258,22 +265,22 @@ def _editor() -> list[str]:
 
 def _differences(
     workspace: Workspace, arguments: dict[str, t.Any], listener: Listener
-) -> RevisionContext:
+) -> Comparison:
     """Compare models and databases; revisions without any operation are left out."""
-    context = compare(
+    found = compare(
         workspace.state, workspace.config, workspace.directory, arguments, listener=listener
     )
-    context.generated_revisions[:] = [
+    found.revision.generated_revisions[:] = [
         script
-        for script in context.generated_revisions
+        for script in found.revision.generated_revisions
         if not all(operations.is_empty() for operations in script.upgrade_ops_list)
     ]
-    return context
+    return found
 
 
 def _empty_revision(
     workspace: Workspace, arguments: dict[str, t.Any], listener: Listener
-) -> RevisionContext:
+) -> Comparison:
     context = RevisionContext(
         workspace.config, workspace.directory, {**new_revision(), **arguments}
     )
@@ -295,4 +302,4 @@ def _empty_revision(
             "'revision --sql' does nothing unless 'revision_environment' is set.",
             hint="Leave '--sql' out.",
         )
-    return context
+    return Comparison(context)

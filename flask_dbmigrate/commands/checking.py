@@ -146,7 +146,7 @@ def check(
     compared = compare(workspace.state, workspace.config, workspace.directory, listener=listener)
     found = tuple(
         difference
-        for script in compared.generated_revisions
+        for script in compared.revision.generated_revisions
         for operations in script.upgrade_ops_list
         for difference in differences(operations, _database_of(operations.upgrade_token))
     )

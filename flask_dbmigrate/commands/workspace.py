@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from flask_dbmigrate.compat import make_config
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.runtime.environment import Plan
@@ -56,7 +57,7 @@ class Workspace:
     def two_phase(self, asked: bool | None, *, sql: bool) -> bool:
         """Tell whether the databases are to commit in two phases."""
         if asked is None:
-            asked = self.state.app.config.get("DBMIGRATE_TWO_PHASE", False)
+            asked = read_settings(self.state.app.config).two_phase
         return asked and not sql
 
     def look(self) -> list[Visit]:
@@ -95,6 +96,7 @@ def open_workspace(
     :raises RevisionError: if the scripts cannot be loaded or do not fit together.
     """
     state = current_state(command)
+    read_settings(state.app.config)  # a wrong one stops every command, not only the one it is for
     # Alembic's own messages go to stdout: 'quiet' is its documented way to switch them off
     config = make_config(state, directory, x_arg, ("quiet", *opts))
     config.attributes[SETTINGS] = RunSettings(_known_keys(state, database))

@@ -125,6 +125,15 @@ def forget_event_loop() -> None:
         twin.pool.dispose()
 
 
+def is_same_database(one: sa.URL, other: sa.URL) -> bool:
+    """Tell whether two URLs name the same database, whoever connects with whatever driver."""
+    return _place(one) == _place(other)
+
+
+def _place(url: sa.URL) -> tuple[object, ...]:
+    return url.get_backend_name(), url.host, url.port, url.database
+
+
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|odbc_connect", re.IGNORECASE)
 
 

@@ -18,6 +18,7 @@ from .base import by_key
 from .base import Database
 from .base import default_first
 from .base import given_models
+from .base import is_same_database
 from .base import safe_url
 
 
@@ -65,9 +66,8 @@ def _engines(source: Source) -> dict[str | None, sa.Engine]:
             hint="Call 'db.init_app(app)' with the same application.",
         ) from error
     for key in engines.keys() & async_engines.keys():
-        urls = [engines[key].url, async_engines[key].url]
-        places = {(url.get_backend_name(), url.host, url.port, url.database) for url in urls}
-        if len(places) > 1:
+        urls = engines[key].url, async_engines[key].url
+        if not is_same_database(*urls):
             raise ConfigurationError(
                 f"The engines called '{key or 'default'}' are of two databases: "
                 + " and ".join(f"'{safe_url(url)}'" for url in urls)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from .base import ConnectionProblem as ConnectionProblem
 from .base import DialectFacts as DialectFacts
+from .base import ExtensionObjects as ExtensionObjects
 
 
 def facts_of(name: str) -> DialectFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import enum
 
 import sqlalchemy as sa
@@ -13,6 +14,19 @@ class ConnectionProblem(enum.Enum):
     UNREACHABLE = "unreachable"
     CREDENTIALS = "credentials"
     NO_DATABASE = "no database"
+
+
+@dataclass(frozen=True)
+class ExtensionObjects:
+    """What of a database belongs to an extension of the DBMS, not to an application.
+
+    :param schemas: Schemas.
+    :param tables: Tables, and what else has columns, with their schemas; once more with None as
+        the schema, if they are found without it.
+    """
+
+    schemas: frozenset[str] = frozenset()
+    tables: frozenset[tuple[str | None, str]] = frozenset()
 
 
 class DialectFacts:
@@ -28,7 +42,7 @@ class DialectFacts:
     """What becomes of a revision that fails half-way, where DDL is not transactional."""
 
     two_phase = False
-    """Whether changes of the schema can be prepared and then committed ."""
+    """Whether changes of the schema can be prepared and then committed."""
 
     def identity(self, connection: sa.Connection) -> str | None:
         """Tell what the server itself calls the database, to recognise it under another URL.
@@ -37,6 +51,9 @@ class DialectFacts:
         """
         return None
 
+    creates_schemas = True
+    """Whether ``CREATE SCHEMA`` is known."""
+
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         """Tell why a connection could not be made."""
         return ConnectionProblem.UNREACHABLE
@@ -44,3 +61,7 @@ class DialectFacts:
     def message(self, error: BaseException) -> str:
         """Extract what the DBMS itself said, in one line."""
         return " ".join(str(error).split())
+
+    def extension_objects(self, connection: sa.Connection) -> ExtensionObjects:
+        """Look up what belongs to an extension."""
+        return ExtensionObjects()

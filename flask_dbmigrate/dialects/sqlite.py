@@ -13,6 +13,7 @@ class SQLite(DialectFacts):
     """A file: nothing answers, but the file system may refuse."""
 
     remedy = "Create its folder and make it writable"
+    creates_schemas = False
 
     def identity(self, connection: sa.Connection) -> str | None:
         for _, name, path in connection.exec_driver_sql("PRAGMA database_list"):

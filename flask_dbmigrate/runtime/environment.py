@@ -28,6 +28,7 @@ from .result import StepResult
 from .selection import Selection
 from .settings import settings_of
 from .two_phase import no_two_phase
+from .version_table import create_schema_with_version_table
 
 
 @dataclass
@@ -208,6 +209,7 @@ class RunEnvironment(EnvironmentContext):
             context.opts["target_metadata"] = metadata
         if not context.as_sql and not self._is_for(context, bind_key):
             return
+        create_schema_with_version_table(context)
         visit = self.recorder.begin(context, kw)
         super().run_migrations(**kw)
         visit.is_done = True

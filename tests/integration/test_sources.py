@@ -11,6 +11,8 @@ from alchemical.flask import Alchemical
 from flask import Flask
 import pytest
 import sqlalchemy as sa
+from sqlmodel import Field
+from sqlmodel import SQLModel
 
 import flask_dbmigrate
 from flask_dbmigrate import ConfigurationError
@@ -153,6 +155,57 @@ def test_plain_sqlalchemy_with_several_databases(app: Flask, tmp_path: Path) -> 
         engine = sa.create_engine(urls[key], poolclass=sa.NullPool)
         tables.append(set(sa.inspect(engine).get_table_names()) - {"alembic_version"})
     assert (keys, tables) == (["default", "user-data"], [{"thing"}, {"other"}])
+
+
+def test_sqlmodel(app: Flask, engine: sa.Engine) -> None:
+    """SQLModel's models work; the revision imports the column types that it names."""
+
+    class Hero(SQLModel, table=True):
+        id: int | None = Field(default=None, primary_key=True)
+        name: str = Field(index=True, max_length=40)
+
+    flask_dbmigrate.Migrate(app, metadata=SQLModel.metadata, engine=engine)
+    with app.app_context():
+        flask_dbmigrate.init()
+        main_job()
+        (written,) = flask_dbmigrate.history()
+    assert "import sqlmodel.sql.sqltypes\n" in Path(written.path).read_text()
+    assert "hero" in sa.inspect(engine).get_table_names()
+
+
+class Shout(sa.types.TypeDecorator[str]):
+    """A column type of a project's own."""
+
+    impl = sa.String
+    cache_ok = True
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "imported"),
+    [
+        ({}, f"{__name__}.Shout()", True),
+        ({"user_module_prefix": "types."}, "types.Shout()", False),
+        ({"render_item": lambda *_: False}, f"{__name__}.Shout()", True),
+        (
+            {"render_item": lambda kind, *_: "sa.Text()" if kind == "type" else False},
+            "sa.Text()",
+            False,
+        ),
+    ],
+)
+def test_imports_of_a_revision(
+    app: Flask, engine: sa.Engine, options: dict[str, t.Any], expected: str, imported: bool
+) -> None:
+    """A type of the project's own is imported, unless the user says how it is written."""
+    metadata = sa.MetaData()
+    sa.Table("shop", metadata, sa.Column("name", Shout()))
+    flask_dbmigrate.Migrate(app, metadata=metadata, engine=engine, **options)
+    with app.app_context():
+        flask_dbmigrate.init()
+        (written,) = flask_dbmigrate.migrate().revisions
+    source = Path(written.path).read_text()
+    assert f"sa.Column('name', {expected}" in source
+    assert (f"import {__name__}\n" in source) == imported
 
 
 @pytest.mark.parametrize(

@@ -164,3 +164,21 @@ class Project:
         with engine.begin() as connection:
             result = connection.exec_driver_sql(statement)
             return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def execute(url: str | sa.URL, *statements: str) -> None:
+    """Change a database by hand; double quotes are for names on each DBMS."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            quoted = statement.replace('"', engine.dialect.identifier_preparer.initial_quote)
+            connection.exec_driver_sql(quoted)
+
+
+def differences() -> list[tuple[str, str]]:
+    """What ``check`` finds: the kind and the table of each difference."""
+    try:
+        flask_dbmigrate.check()
+    except flask_dbmigrate.DriftError as error:
+        return sorted((found.kind, found.table or "") for found in error.differences)
+    return []

@@ -144,3 +144,10 @@ def test_failed_in_hook(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as before:
         directory.generate_revision("bbbb", "two", head="base")
     assert not _alembic.failed_in_hook(before.value)
+
+
+def test_version_table() -> None:
+    """A context's version table has the name and the schema that were configured."""
+    options = {"version_table": "versions", "version_table_schema": "log"}
+    context = MigrationContext.configure(dialect_name="postgresql", opts=options)
+    assert _alembic.version_table(context).fullname == "log.versions"

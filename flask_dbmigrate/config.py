@@ -1,0 +1,77 @@
+"""Every ``DBMIGRATE_*`` key of an application's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from difflib import get_close_matches
+import typing as t
+
+from .errors import ConfigurationError
+
+_PREFIX = "DBMIGRATE_"
+
+
+class Kind(t.NamedTuple):
+    """What the value of a key may be.
+
+    :param expected: In words, as the end of a sentence that begins with "it must be".
+    :param fits: Tells whether a value is one.
+    """
+
+    expected: str
+    fits: t.Callable[[object], bool]
+
+
+_BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
+
+
+def _key(default: t.Any, kind: Kind) -> t.Any:
+    return field(default=default, metadata={"kind": kind})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of an application: each is the key of this name in capitals, with the prefix.
+
+    :param drop_unknown_tables: Whether ``migrate`` drops the tables that have no model.
+    :param two_phase: Whether several databases are committed in two phases.
+    """
+
+    drop_unknown_tables: bool = _key(True, _BOOLEAN)
+    two_phase: bool = _key(False, _BOOLEAN)
+
+
+def read_settings(config: t.Mapping[str, t.Any]) -> Settings:
+    """Read and check the settings of an application.
+
+    :param config: ``app.config``.
+    :raises ConfigurationError: if a key is unknown, or a value does not fit.
+    """
+    known = {_PREFIX + known.name.upper(): known for known in fields(Settings)}
+    values = {}
+    for key in filter(_is_ours, config):
+        if key not in known:
+            raise _unknown(key, list(known))
+        kind, value = known[key].metadata["kind"], config[key]
+        if not kind.fits(value):
+            raise ConfigurationError(
+                f"'{key}' is {value!r}, but it must be {kind.expected}.",
+                hint="Correct it in the configuration of the application.",
+            )
+        values[known[key].name] = value
+    return Settings(**values)
+
+
+def _is_ours(key: object) -> bool:
+    return isinstance(key, str) and key.startswith(_PREFIX)
+
+
+def _unknown(key: str, known: list[str]) -> ConfigurationError:
+    close = get_close_matches(key, known, n=1, cutoff=0.75)  # the prefix alone makes 0.5
+    listed = ", ".join(f"'{name}'" for name in known)
+    return ConfigurationError(
+        f"There is no setting '{key}'.",
+        hint=f"Did you mean '{close[0]}'?" if close else f"The settings are: {listed}.",
+    )

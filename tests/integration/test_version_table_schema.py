@@ -1,0 +1,173 @@
+"""``version_table_schema``: the schema of the version table is created with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import typing as t
+
+from alembic import command as alembic_command
+from harness import Application
+from harness import differences
+from harness import execute
+import pytest
+import servers
+import sqlalchemy as sa
+
+import flask_dbmigrate
+from flask_dbmigrate import ConfigurationError
+from flask_dbmigrate import MigrationError
+
+Start = t.Callable[..., Application]
+
+LEGACY_ENV_PY = """
+from alembic import context
+from flask import current_app
+
+ours = current_app.extensions["migrate"]
+
+
+def run(**options):
+    context.configure(target_metadata=ours.db.metadata, **options, **ours.configure_args)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    run(url=ours.db.engine.url, literal_binds=True)
+else:
+    with ours.db.engine.connect() as connection:
+        run(connection=connection)
+"""
+
+
+def inspector(url: str) -> sa.Inspector:
+    """What there is in a database."""
+    return sa.inspect(sa.create_engine(url, poolclass=sa.NullPool))
+
+
+RUNS: dict[str, Callable[[], object]] = {
+    "upgrade": flask_dbmigrate.upgrade,
+    "stamp": flask_dbmigrate.stamp,
+    "ensure_version": flask_dbmigrate.ensure_version,
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())
+def test_version_table_schema_is_created(
+    start: Start, postgresql_url: str, run: Callable[[], object], legacy: bool
+) -> None:
+    """What writes the version table creates its schema before it, and only once."""
+    start(url=postgresql_url, version_table_schema="log")
+    if legacy:
+        Path("migrations/env.py").write_text(LEGACY_ENV_PY)
+    flask_dbmigrate.revision(rev_id="aaa")
+    run()
+    assert inspector(postgresql_url).get_table_names("log") == ["alembic_version"]
+    run()
+    flask_dbmigrate.upgrade()
+    assert str(flask_dbmigrate.current()) == "aaa (head)"
+
+
+def test_version_table_schema_on_mariadb(
+    start: Start, mysql_server: servers.MySQL, mysql_url: str
+) -> None:
+    """Where a schema is a database, that is what is created, if the user may."""
+    schema = f"{sa.make_url(mysql_url).database}_log"
+
+    def grant(right: str) -> None:
+        for host in ("localhost", "127.0.0.1"):
+            mysql_server.execute(f"GRANT {right} ON `{schema}`.* TO '{servers.USER}'@'{host}'")
+
+    start(url=mysql_url, version_table_schema=schema)
+    try:
+        grant("SELECT")
+        with pytest.raises(ConfigurationError, match=f"'{schema}' .* created: Access denied"):
+            flask_dbmigrate.ensure_version()
+        grant("ALL")
+        flask_dbmigrate.ensure_version()
+        assert inspector(mysql_url).get_table_names(schema) == ["alembic_version"]
+    finally:
+        mysql_server.execute(f"DROP DATABASE IF EXISTS `{schema}`")
+
+
+def test_looking_creates_no_schema(start: Start, postgresql_url: str) -> None:
+    """``migrate``, ``check`` and ``current`` create no schema."""
+    start(url=postgresql_url, version_table_schema="log")
+    assert str(flask_dbmigrate.current()) == ""
+    assert differences() == [("add_table", "user")]
+    assert len(flask_dbmigrate.migrate().revisions) == 1
+    assert not inspector(postgresql_url).has_schema("log")
+
+
+def test_failing_first_revision_leaves_no_schema(start: Start, postgresql_url: str) -> None:
+    """The schema is created in the transaction of the run, and goes with it."""
+    start(url=postgresql_url, version_table_schema="log")
+    path = Path(flask_dbmigrate.revision(rev_id="aaa").revisions[0].path)
+    path.write_text(path.read_text().replace("pass", "op.execute('SELECT missing')", 1))
+    with pytest.raises(MigrationError, match=r"'aaa' failed .* The database is at base now"):
+        flask_dbmigrate.upgrade()
+    assert not inspector(postgresql_url).has_schema("log")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_sql_creates_the_schema(
+    start: Start, postgresql_url: str, capsys: pytest.CaptureFixture[str], legacy: bool
+) -> None:
+    """The SQL that creates the version table creates its schema, and no other SQL does."""
+    start(url=postgresql_url, version_table_schema="log")
+    if legacy:
+        Path("migrations/env.py").write_text(LEGACY_ENV_PY)
+    flask_dbmigrate.revision(rev_id="aaa")
+    flask_dbmigrate.revision(rev_id="bbb")
+    flask_dbmigrate.upgrade(sql=True)
+    sql = capsys.readouterr().out
+    execute(postgresql_url, sql.replace("BEGIN;", "").replace("COMMIT;", ""))
+    assert str(flask_dbmigrate.current()) == "bbb (head)"
+    flask_dbmigrate.upgrade(revision="aaa:bbb", sql=True)
+    assert "CREATE SCHEMA" not in capsys.readouterr().out
+
+
+def test_plain_alembic_creates_the_schema(
+    start: Start, postgresql_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alembic's own commands create the schema once, online and offline."""
+    migrate = start(url=postgresql_url, version_table_schema="log").migrate
+    flask_dbmigrate.revision(rev_id="aaa")
+    alembic_command.upgrade(migrate.get_config(), "head", sql=True)
+    assert capsys.readouterr().out.count("CREATE SCHEMA IF NOT EXISTS log;") == 1
+    alembic_command.upgrade(migrate.get_config(), "head")
+    assert str(flask_dbmigrate.current()) == "aaa (head)"
+
+
+def test_sqlite_creates_no_schema(start: Start, tmp_path: Path) -> None:
+    """On SQLite a schema is an attached database: if it is missing, the error says so."""
+    application = start(version_table_schema="log")
+    for call in (flask_dbmigrate.upgrade, flask_dbmigrate.migrate, flask_dbmigrate.current):
+        with pytest.raises(ConfigurationError, match=r"no schema 'log'.*'sqlite' cannot") as caught:
+            call()
+        assert "Attach a database of this name" in caught.value.hint
+    database = tmp_path / "log.db"
+    engine = application.db.engine
+    engine.dispose()
+    sa.event.listen(engine, "connect", lambda new, _: new.execute(f"ATTACH '{database}' AS log"))
+    flask_dbmigrate.ensure_version()
+    assert inspector(f"sqlite:///{database}").get_table_names() == ["alembic_version"]
+
+
+def test_role_that_may_not_create_schemas(
+    start: Start, postgresql_server: servers.PostgreSQL, postgresql_url: str
+) -> None:
+    """A role without the right is told so; if the schema exists, it does not need the right."""
+    name = sa.make_url(postgresql_url).database
+    admin = postgresql_server.url.set(database=name)
+    execute(admin, f'ALTER DATABASE "{name}" OWNER TO CURRENT_USER')
+    start(url=postgresql_url, version_table_schema="log")
+    flask_dbmigrate.revision(rev_id="aaa")
+    with pytest.raises(ConfigurationError, match="permission denied for database") as caught:
+        flask_dbmigrate.upgrade()
+    assert caught.value.message.startswith("The schema 'log' of the version table cannot be")
+    execute(admin, f"CREATE SCHEMA log AUTHORIZATION {servers.USER}")
+    flask_dbmigrate.upgrade()
+    assert str(flask_dbmigrate.current()) == "aaa (head)"

@@ -30,8 +30,12 @@ def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
             for key, connection in connections.items()
         }
         yield
-        for transaction in transactions.values():
-            transaction.prepare()
+        for key, transaction in transactions.items():
+            try:
+                transaction.prepare()
+            except sa.exc.DBAPIError:
+                connections[key].invalidate()  # drivers fail to roll back what is not prepared
+                raise
         stack.pop_all()  # from here on nothing is rolled back
     _commit(transactions)
 

@@ -362,5 +362,101 @@ def test_commit_that_fails(
 
 
 @pytest.fixture
-def prepared_urls() -> Iterator[dict[str, str]]:
-    raise NotImplementedError
+def prepared_urls(strict_postgresql_url: sa.URL) -> Iterator[dict[str, str]]:
+    """Two databases of a PostgreSQL server that allows prepared transactions."""
+    server = servers.PostgreSQL(strict_postgresql_url)
+    with server.database("psycopg") as first, server.database("psycopg") as second:
+        yield {"default": first, "a": second}
+
+
+TWO_PHASE_PYS = [None, LEGACY_ENV_PY.format(two_phase=True)]
+
+
+@pytest.mark.parametrize("env_py", TWO_PHASE_PYS, ids=["ours", "legacy"])
+@pytest.mark.parametrize("is_setting", [False, True], ids=["option", "setting"])
+def test_two_phase_commit(
+    make_place: Callable[..., Place],
+    prepared_urls: dict[str, str],
+    is_setting: bool,
+    env_py: str | None,
+) -> None:
+    """Databases can be committed in two phases, also by an env.py of Flask-Migrate."""
+    place = make_place(prepared_urls, env_py)
+    place.app.config["DBMIGRATE_TWO_PHASE"] = is_setting
+    two_phase = None if is_setting else True
+    place.script("aaa")
+    place.script("bbb", "aaa")
+    done = flask_dbmigrate.upgrade(two_phase=two_phase)
+    assert [found.after for found in done.databases] == [("bbb",), ("bbb",)]
+    flask_dbmigrate.downgrade(two_phase=two_phase)
+    assert place.tables() == {"default": {"t_aaa"}, "a": {"t_aaa"}}
+    flask_dbmigrate.stamp(two_phase=two_phase)
+    assert Project(Path(), prepared_urls["a"]).query("SELECT * FROM pg_prepared_xacts") == []
+
+
+@pytest.mark.parametrize("failing", ["default", "a"])
+def test_two_phase_commit_of_which_one_cannot(
+    make_place: Callable[..., Place], prepared_urls: dict[str, str], failing: str
+) -> None:
+    """If one database cannot commit, none does."""
+    place = make_place(prepared_urls)
+    name = "" if failing == "default" else failing
+    source = FAILS_AT_COMMIT.replace('engine_name == ""', f"engine_name == {name!r}")
+    place.script("aaa").write_text(source)
+    with pytest.raises(MigrationError, match="could not be committed: insert or update") as caught:
+        flask_dbmigrate.upgrade(two_phase=True)
+    assert caught.value.message.endswith(
+        "Database 'default' is at base now. Database 'a' is at base now."
+    )
+    assert place.tables() == {"default": set(), "a": set()}
+    assert Project(Path(), prepared_urls["a"]).query("SELECT * FROM pg_prepared_xacts") == []
+
+
+def test_two_phase_commit_that_is_interrupted(
+    make_place: Callable[..., Place], prepared_urls: dict[str, str]
+) -> None:
+    """What is prepared and cannot be committed is named, with the statement that commits it."""
+    place = make_place(prepared_urls)
+    place.script("aaa")
+    administrator = Project(Path(), prepared_urls["a"])
+
+    def break_connection(connection: sa.Connection, xid: object, is_prepared: bool) -> None:
+        connection.exec_driver_sql("SELECT 1")
+        connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+
+    sa.event.listen(place.db.engines["a"], "commit_twophase", break_connection)
+    with pytest.raises(
+        MigrationError, match="All databases were ready to commit, but 'a'"
+    ) as caught:
+        flask_dbmigrate.upgrade(two_phase=True)
+    statement = caught.value.hint.partition(": ")[2].rstrip(".")
+    assert place.tables() == {"default": {"t_aaa"}, "a": set()}
+    engine = sa.create_engine(prepared_urls["a"], poolclass=sa.NullPool)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(statement)
+    assert place.tables() == {"default": {"t_aaa"}, "a": {"t_aaa"}}
+    assert administrator.query("SELECT * FROM pg_prepared_xacts") == []
+
+
+@pytest.mark.parametrize("env_py", ENV_PYS, ids=["ours", "legacy"])
+def test_no_two_phase_commit(make_place: Callable[..., Place], env_py: str | None) -> None:
+    """A database or an env.py that cannot do it is refused before anything is run."""
+    place = make_place(env_py=env_py)
+    place.script("aaa")
+    code, _, said = place.run("upgrade", "--two-phase")
+    assert (code, said.splitlines()[0]) == (
+        2,
+        "Error: Database 'default' ('sqlite') takes no part in a two-phase commit.",
+    )
+    assert place.tables() == {"default": set(), "a": set(), "b": set()}
+
+
+def test_two_phase_commit_that_the_server_forbids(
+    make_place: Callable[..., Place], postgresql_urls: dict[str, str]
+) -> None:
+    """A server without prepared transactions says so, and nothing stays."""
+    place = make_place(postgresql_urls)
+    place.script("aaa")
+    with pytest.raises(MigrationError, match="could not be committed: prepared transactions are"):
+        flask_dbmigrate.upgrade(two_phase=True)
+    assert place.tables() == {"default": set(), "a": set()}

@@ -138,7 +138,8 @@ def own_postgresql(folder: Path) -> Iterator[sa.URL]:
         cwd=folder,
         **account,
     )
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
+    settings = ["-c", "fsync=off", "-c", "max_prepared_transactions=10"]
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", folder, *settings]
     server = initdb.with_name("postgres")
     with _running([server, "-D", data, *options], port, cwd=folder, **account):
         yield sa.URL.create("postgresql+psycopg", "admin", PASSWORD, "127.0.0.1", port, "postgres")

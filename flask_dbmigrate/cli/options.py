@@ -24,6 +24,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 sql_option = click.option(
     "--sql", is_flag=True, help="Print the SQL instead of running it on the database."
 )
+output_option = click.option(
+    "--output", metavar="FOLDER", help="With --sql: write <key>.sql files to this folder."
+)
 database_option = click.option(
     "--database",
     multiple=True,

@@ -14,6 +14,7 @@ from .console import Progress
 from .console import show
 from .options import database_option
 from .options import json_option
+from .options import output_option
 from .options import sql_option
 from .options import tag_option
 from .options import two_phase_option
@@ -24,7 +25,9 @@ def _run(
 ) -> None:
     """Run a command and say what it did; with ``--sql`` the SQL says it."""
     if sql:
-        function(sql=True, **parameters)
+        for database in function(sql=True, **parameters).databases:
+            if database.file is not None:
+                show(database.file)
         return
     with Progress().lines() as progress:
         result = function(listener=progress, **parameters)
@@ -37,6 +40,7 @@ def _run(
 @command("upgrade")
 @click.argument("revision", default="head")
 @sql_option
+@output_option
 @tag_option
 @database_option
 @two_phase_option
@@ -49,6 +53,7 @@ def upgrade(**parameters: t.Any) -> None:
 @command("downgrade")
 @click.argument("revision", default="-1")
 @sql_option
+@output_option
 @tag_option
 @database_option
 @two_phase_option
@@ -62,6 +67,7 @@ def downgrade(*, yes: bool, **parameters: t.Any) -> None:
 @command("stamp")
 @click.argument("revisions", nargs=-1)
 @sql_option
+@output_option
 @tag_option
 @database_option
 @two_phase_option
@@ -77,6 +83,8 @@ def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:
 
 @command("ensure-version")
 @sql_option
+@output_option
+@database_option
 @json_option
 def ensure_version(**parameters: t.Any) -> None:
     """Create the version table if it does not exist."""

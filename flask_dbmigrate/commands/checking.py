@@ -15,7 +15,9 @@ from flask_dbmigrate.errors import DriftError
 from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
+from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.script.directory import clear_errors
+from flask_dbmigrate.script.revisions import as_tuple
 from flask_dbmigrate.script.revisions import describe
 from flask_dbmigrate.script.revisions import Revision
 
@@ -89,7 +91,8 @@ def current(
     :raises CheckFailedError: if one is not at the heads.
     :raises UnknownDatabaseRevisionError: if one is at a revision that no script has.
     """
-    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
+    settings = RunSettings(as_tuple(database), two_phase=False)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
     expected = set(workspace.directory.get_heads())
     found: list[DatabaseRevisions] = []
 
@@ -140,8 +143,9 @@ def check(
     :raises PendingRevisionsError: if a database is not at the head.
     :raises DriftError: if the models and a database differ.
     """
+    settings = RunSettings(as_tuple(database), two_phase=False)
     workspace = open_workspace(
-        directory, x_arg=x_arg, command=command, database=database, opts=("autogenerate",)
+        directory, x_arg=x_arg, command=command, settings=settings, opts=("autogenerate",)
     )
     compared = compare(workspace.state, workspace.config, workspace.directory, listener=listener)
     found = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import itertools
+import os
 import re
 import typing as t
 
@@ -14,6 +15,7 @@ from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import DatabaseResult
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
+from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import as_tuple
 
@@ -48,6 +50,7 @@ def upgrade(
     command: str | None = None,
     database: Keys = (),
     two_phase: bool | None = None,
+    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Apply pending revisions.
@@ -62,25 +65,21 @@ def upgrade(
     :param database: The key of the database to run on, or several keys; by default all of them.
     :param two_phase: Let all databases commit, or none, which PostgreSQL can; by default what
         ``DBMIGRATE_TWO_PHASE`` says.
+    :param output: With ``sql``: the folder to write ``<key>.sql`` to, instead of stdout.
     :param listener: Is told about each revision.
     :raises RevisionError: if the target cannot be found or reached.
     :raises MigrationError: if a revision fails.
     :raises DatabaseUnavailableError: if a database cannot be reached.
     """
     start, target = split_range(revision, sql=sql)
-    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
+    settings = _settings(database, two_phase, sql, output)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.upgrade_steps(visit.directory, target, visit.before)
 
     visits = workspace.run(
-        plan,
-        listener=listener,
-        two_phase=workspace.two_phase(two_phase, sql=sql),
-        as_sql=sql,
-        starting_rev=start,
-        destination_rev=target,
-        tag=tag,
+        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
     )
     return _result(visits)
 
@@ -95,6 +94,7 @@ def downgrade(
     command: str | None = None,
     database: Keys = (),
     two_phase: bool | None = None,
+    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Take revisions back.
@@ -113,7 +113,8 @@ def downgrade(
             "'downgrade --sql' needs to know where to start.",
             hint=f"Give a range, such as 'flask db downgrade --sql head:{target}'.",
         )
-    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
+    settings = _settings(database, two_phase, sql, output)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
     if re.fullmatch(r"-\d+", target) and not sql:
         target = _same_for_all(workspace, target)
 
@@ -121,13 +122,7 @@ def downgrade(
         return _alembic.downgrade_steps(visit.directory, target, visit.before)
 
     visits = workspace.run(
-        plan,
-        listener=listener,
-        two_phase=workspace.two_phase(two_phase, sql=sql),
-        as_sql=sql,
-        starting_rev=start,
-        destination_rev=target,
-        tag=tag,
+        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
     )
     return _result(visits)
 
@@ -177,6 +172,7 @@ def stamp(
     command: str | None = None,
     database: Keys = (),
     two_phase: bool | None = None,
+    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Say where a database stands, without running anything.
@@ -201,7 +197,8 @@ def stamp(
             hint="Give the same start in each range.",
         )
     targets = tuple(target for _, target in ranges)
-    workspace = open_workspace(directory, x_arg=x_arg, command=command, database=database)
+    settings = _settings(database, two_phase, sql, output)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         with clear_errors(visit.directory):
@@ -214,7 +211,6 @@ def stamp(
     visits = workspace.run(
         plan,
         listener=listener,
-        two_phase=workspace.two_phase(two_phase, sql=sql),
         as_sql=sql,
         starting_rev=next(iter(starts), None),
         destination_rev=targets,
@@ -230,6 +226,8 @@ def ensure_version(
     *,
     x_arg: XArg = None,
     command: str | None = None,
+    database: Keys = (),
+    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Create the version table of each database unless it exists.
@@ -243,8 +241,24 @@ def ensure_version(
         _alembic.ensure_version_table(visit.context)
         return ()
 
-    workspace = open_workspace(directory, x_arg=x_arg, command=command)
+    settings = _settings(database, False, sql, output)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
     return _result(workspace.run(plan, listener=listener, as_sql=sql))
+
+
+def _settings(
+    database: Keys, two_phase: bool | None, sql: bool, output: str | os.PathLike[str] | None
+) -> RunSettings:
+    if output is not None and not sql:
+        raise ConfigurationError(
+            "'--output' is the folder for the files of '--sql', which is missing.",
+            hint="Add '--sql', or leave '--output' out.",
+        )
+    return RunSettings(
+        as_tuple(database),
+        False if sql else two_phase,
+        None if output is None else os.fspath(output),
+    )
 
 
 def _result(visits: list[Visit]) -> MigrationResult:

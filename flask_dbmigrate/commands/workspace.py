@@ -30,6 +30,8 @@ Directory = str | os.PathLike[str] | None
 XArg = str | t.Sequence[str] | None
 Keys = str | t.Sequence[str]
 
+NO_SETTINGS = RunSettings(two_phase=False)
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -40,29 +42,20 @@ class Workspace:
     directory: ScriptDirectory
 
     def run(
-        self,
-        plan: Plan,
-        *,
-        listener: Listener = SILENT,
-        two_phase: bool = False,
-        **context_options: t.Any,
+        self, plan: Plan, *, listener: Listener = SILENT, **context_options: t.Any
     ) -> list[Visit]:
         """Run env.py with a plan; see :func:`run_environment`."""
-        settings = replace(settings_of(self.config), two_phase=two_phase)
-        self.config.attributes[SETTINGS] = settings
         return run_environment(
             self.state, self.config, self.directory, plan, listener=listener, **context_options
         )
 
-    def two_phase(self, asked: bool | None, *, sql: bool) -> bool:
-        """Tell whether the databases are to commit in two phases."""
-        if asked is None:
-            asked = read_settings(self.state.app.config).two_phase
-        return asked and not sql
-
     def look(self) -> list[Visit]:
         """See where the databases stand."""
-        return self.run(_nothing, dont_mutate=True)
+        settings = settings_of(self.config)
+        self.config.attributes[SETTINGS] = replace(settings, two_phase=False)
+        visits = self.run(_nothing, dont_mutate=True)
+        self.config.attributes[SETTINGS] = settings
+        return visits
 
     def current_heads(self) -> frozenset[str]:
         """Read which revisions the databases are at."""
@@ -82,7 +75,7 @@ def open_workspace(
     *,
     x_arg: XArg = None,
     command: str | None = None,
-    database: Keys = (),
+    settings: RunSettings = NO_SETTINGS,
     opts: tuple[str, ...] = (),
 ) -> Workspace:
     """Open the migration directory of the current application.
@@ -90,22 +83,24 @@ def open_workspace(
     :param directory: A directory that comes before the application's.
     :param x_arg: What ``-x`` gives to env.py.
     :param command: The command name of the ``Migrate`` object, if there are several.
-    :param database: The keys of the databases to run on; by default all.
+    :param settings: What the command was told; checked and completed here.
     :param opts: Flags for ``config.cmd_opts``.
     :raises ConfigurationError: if there is no application, no directory, or bad settings.
     :raises RevisionError: if the scripts cannot be loaded or do not fit together.
     """
     state = current_state(command)
-    read_settings(state.app.config)  # a wrong one stops every command, not only the one it is for
+    defaults = read_settings(state.app.config)  # a wrong one stops every command
+    _require_known(state, settings.databases)
+    if settings.two_phase is None:
+        settings = replace(settings, two_phase=defaults.two_phase)
     # Alembic's own messages go to stdout: 'quiet' is its documented way to switch them off
     config = make_config(state, directory, x_arg, ("quiet", *opts))
-    config.attributes[SETTINGS] = RunSettings(_known_keys(state, database))
+    config.attributes[SETTINGS] = settings
     return Workspace(state, config, open_directory(config))
 
 
-def _known_keys(state: MigrateState, database: Keys) -> tuple[str, ...]:
+def _require_known(state: MigrateState, keys: tuple[str, ...]) -> None:
     """Check that the application has these databases."""
-    keys = (database,) if isinstance(database, str) else tuple(database)
     known = [found.key for found in databases_of(state.source)] if keys else []
     for key in keys:
         if key not in known:
@@ -113,7 +108,6 @@ def _known_keys(state: MigrateState, database: Keys) -> tuple[str, ...]:
             raise ConfigurationError(
                 f"The application has no database '{key}'.", hint=f"Use one of these: {listed}."
             )
-    return keys
 
 
 def split_range(revision: str, *, sql: bool) -> tuple[str | None, str]:

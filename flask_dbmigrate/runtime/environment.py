@@ -22,6 +22,7 @@ from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import UnknownDatabaseRevisionError
 
+from .offline import SqlOutput
 from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
@@ -53,6 +54,7 @@ class Visit:
     steps: list[StepResult] = field(default_factory=list)
     script: Script | None = None
     is_done: bool = False
+    file: str | None = None
 
     @property
     def engine(self) -> sa.Engine | None:
@@ -63,7 +65,7 @@ class Visit:
     def result(self) -> DatabaseResult:
         """What was done to the database."""
         url = "" if self.engine is None else safe_url(self.engine.url)
-        return DatabaseResult(self.key, url, self.before, self.heads, tuple(self.steps))
+        return DatabaseResult(self.key, url, self.before, self.heads, tuple(self.steps), self.file)
 
 
 Plan = t.Callable[[Visit], t.Iterable[_alembic.Step]]
@@ -78,7 +80,6 @@ class Recorder:
         self.directory = directory
         self.listener = listener
         self.visits: list[Visit] = []
-        self.unused_files: list[Path] = []
         self._applied: MigrationInfo
 
     @property
@@ -167,6 +168,8 @@ class RunEnvironment(EnvironmentContext):
         self.options = options
         self.settings = settings_of(config)
         self.selection = Selection(self.settings)
+        self.sql = SqlOutput(self.settings.output)
+        self._unused_files: list[Path] = []
         self.models = {database.bind_key: database.metadata for database in databases}
 
     def configure(  # type: ignore[override]
@@ -176,6 +179,8 @@ class RunEnvironment(EnvironmentContext):
         options = {**self.options, **options}
         callbacks = sa.util.to_list(options.pop("on_version_apply", None)) or []
         heading = self._sql_heading(options)
+        if self.is_offline_mode() and options.get("output_buffer") is None:
+            options["output_buffer"] = self.sql.begin()
         super().configure(
             connection=connection,
             url=url,
@@ -194,8 +199,17 @@ class RunEnvironment(EnvironmentContext):
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".sql"):
             return None
         del options["output_buffer"]
-        self.recorder.unused_files.append(Path(name).absolute())
+        self._unused_files.append(Path(name).absolute())
         return f"-- Database '{key_of(name.removesuffix('.sql'))}'"
+
+    def write_sql(self) -> None:
+        """Write the SQL of a run that has succeeded; online there is none."""
+        files = self.sql.write()
+        for visit in self.recorder.visits:
+            visit.file = files.get(visit.key)
+        for path in self._unused_files:
+            if path.stat().st_size == 0:
+                path.unlink()
 
     def run_migrations(self, **kw: t.Any) -> None:
         """Run what is planned for the database that env.py has just configured."""
@@ -210,6 +224,7 @@ class RunEnvironment(EnvironmentContext):
         if not context.as_sql and not self._is_for(context, bind_key):
             return
         create_schema_with_version_table(context)
+        self.sql.keep(key_of(bind_key))
         visit = self.recorder.begin(context, kw)
         super().run_migrations(**kw)
         visit.is_done = True

@@ -25,6 +25,7 @@ from flask_dbmigrate.state import MigrateState
 from .connection import connection_error
 from .environment import Recorder
 from .environment import Visit
+from .offline import needs_connection
 
 
 def explain_failure(
@@ -65,6 +66,16 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
     line = _line_in(script.path, error)
     place = shorten(script.path) + (f", line {line}" if line else "")
     said = _said(error, visit)
+    if visit.context.as_sql and needs_connection(error):
+        return MigrationError(
+            f"Revision '{script.revision}' needs a connection to the database ({place}), and with "
+            f"'--sql' there is none: {said}.",
+            hint="Let it do its work with 'op.execute()' of a statement, or run it online.",
+            database=visit.key,
+            revision=script.revision,
+            path=script.path,
+            line=line,
+        )
     message = f"Revision '{script.revision}' failed on database '{visit.key}' ({place}): {said}."
     statement = error.statement if isinstance(error, sa.exc.StatementError) else None
     if statement:

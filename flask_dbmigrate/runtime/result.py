@@ -31,6 +31,7 @@ class DatabaseResult:
     :param before: The heads it was at.
     :param after: The heads it is at now.
     :param steps: What was run on it, in order.
+    :param file: Where its SQL was written to, with ``--output``.
     """
 
     key: str
@@ -38,6 +39,7 @@ class DatabaseResult:
     before: tuple[str, ...]
     after: tuple[str, ...]
     steps: tuple[StepResult, ...] = ()
+    file: str | None = field(default=None, metadata={"json": False})
 
     def __str__(self) -> str:
         place = " and ".join(f"'{head}'" for head in self.after) or "base"

@@ -27,6 +27,7 @@ from .environment import Recorder
 from .environment import RunEnvironment
 from .environment import Visit
 from .failure import explain_failure
+from .offline import nothing_executed
 from .result import Listener
 from .result import SILENT
 from .settings import settings_of
@@ -77,12 +78,16 @@ def run_environment(
                 raise
             raise explain_failure(error, state, recorder) from error
 
+    engines = [database.engine for database in databases]
     with _turn, answering(state), _options_kept(state), _application_logging_kept():
-        is_left_to_env = "connection" in config.attributes or runs_event_loop(directory)
-        run_with_event_loop(run, [] if is_left_to_env else [found.engine for found in databases])
-    for path in recorder.unused_files:
-        if path.stat().st_size == 0:
-            path.unlink()
+        if environment.is_offline_mode():
+            with nothing_executed(engines, lambda: recorder.script is not None):
+                run()
+        elif "connection" in config.attributes or runs_event_loop(directory):
+            run()
+        else:
+            run_with_event_loop(run, engines)
+    environment.write_sql()
     if not recorder.visits:
         require_complete(directory)
     settings_of(config).require_visited(visit.key for visit in recorder.visits)

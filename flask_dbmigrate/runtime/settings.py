@@ -18,11 +18,14 @@ class RunSettings:
     """How a command is to run.
 
     :param databases: The keys of the databases to run on; none for all.
-    :param two_phase: Whether the databases commit in two phases, so that all do or none.
+    :param two_phase: Whether the databases commit in two phases, so that all do or none; None for
+        what the application's settings say.
+    :param output: The folder for SQL files; None for stdout.
     """
 
     databases: tuple[str, ...] = ()
-    two_phase: bool = False
+    two_phase: bool | None = None
+    output: str | None = None
 
     def is_chosen(self, key: str) -> bool:
         """Tell whether to run on a database."""

@@ -1,0 +1,98 @@
+"""Runs that write SQL (``--sql``) instead of executing it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextlib import ExitStack
+from io import StringIO
+import os
+from pathlib import Path
+import sys
+import threading
+import typing as t
+from urllib.parse import quote
+
+from alembic.util import CommandError
+import sqlalchemy as sa
+
+from flask_dbmigrate.errors import ConfigurationError
+
+
+class SqlOutput:
+    """Collects the SQL for each database until all of it is there.
+
+    :param folder: Where to write ``<key>.sql``; None for stdout.
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        self.folder = folder
+        self._texts: dict[str, StringIO] = {}
+        self._latest = StringIO()
+
+    def begin(self) -> StringIO:
+        """Make the buffer for the next database."""
+        self._latest = StringIO()
+        return self._latest
+
+    def keep(self, key: str) -> None:
+        """Keep what is written to the latest buffer as the SQL for a database."""
+        self._texts[key] = self._latest
+
+    def write(self) -> dict[str, str]:
+        """Write what was collected.
+
+        :returns: The files, by key.
+        :raises ConfigurationError: if a file cannot be written.
+        """
+        if self.folder is None:
+            sys.stdout.write("".join(text.getvalue() for text in self._texts.values()))
+            sys.stdout.flush()
+            return {}
+        files = {}
+        for key, text in self._texts.items():
+            path = Path(self.folder, f"{quote(key, safe=' ')}.sql")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(".part")
+                part.write_text(text.getvalue(), "utf-8")
+                part.replace(path)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"The SQL cannot be written to '{path}': {error.strerror}.",
+                    hint="Name a folder that is writable with '--output'.",
+                ) from error
+            files[key] = os.fspath(path)
+        return files
+
+
+@contextmanager
+def nothing_executed(
+    engines: t.Iterable[sa.Engine], is_in_revision: t.Callable[[], bool]
+) -> t.Iterator[None]:
+    """Refuse what a revision executes with the application's own engines, its session for one.
+
+    :param is_in_revision: Tells whether a revision is running: env.py may ask the database.
+    """
+    thread = threading.get_ident()
+
+    def refuse(*_: t.Any) -> None:
+        if threading.get_ident() == thread and is_in_revision():
+            raise sa.exc.UnboundExecutionError("'--sql' has no connection")
+
+    with ExitStack() as stack:
+        for engine in engines:
+            sa.event.listen(engine, "before_cursor_execute", refuse)
+            stack.callback(sa.event.remove, engine, "before_cursor_execute", refuse)
+        yield
+
+
+def needs_connection(error: BaseException) -> bool:
+    """Tell whether a revision failed because it has no results and no connection offline.
+
+    Statements are written by a mock of a connection, and the result of each is None.
+    """
+    if isinstance(error, AttributeError | TypeError | sa.exc.NoInspectionAvailable):
+        return "NoneType" in str(error) or "MockConnection" in str(error)
+    if isinstance(error, CommandError):
+        return "--sql mode" in str(error)
+    return isinstance(error, sa.exc.UnboundExecutionError)

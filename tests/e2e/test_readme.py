@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 import re
@@ -12,6 +13,7 @@ import sys
 import pytest
 
 import flask_dbmigrate.cli
+from flask_dbmigrate.config import Settings
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.rst").read_text()
@@ -105,3 +107,10 @@ def test_every_command_is_documented(name: str) -> None:
                 form for option in parameter.opts for form in (f"``{option}", f"/{option}``")
             ]
             assert any(form in inherited for form in written), parameter.opts
+
+
+def test_every_setting_is_documented() -> None:
+    """The table of settings has every key, with its default."""
+    for setting in dataclasses.fields(Settings):
+        key = f"DBMIGRATE_{setting.name.upper()}"
+        assert re.search(rf"^``{key}`` +{setting.default} ", README, re.MULTILINE), key

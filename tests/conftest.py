@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextlib import ExitStack
 from pathlib import Path
 import tempfile
@@ -20,14 +21,20 @@ import sqlalchemy as sa
 import flask_dbmigrate
 
 CHECKOUT = Path(__file__).parent.parent
-DRIVERS = ["sqlite", "psycopg", "psycopg2", "pymysql"]
+SYNCHRONOUS_DRIVERS = [
+    *("psycopg", "psycopg2", "pg8000"),
+    *("pymysql", "mysqlclient", "mysqlconnector"),
+    "sqlite",
+]
+ASYNCIO_DRIVERS = list(servers.ASYNCIO)
+DRIVERS = [*SYNCHRONOUS_DRIVERS]  # the commands cannot use ASYNCIO_DRIVERS yet
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-databases",
         action="store_true",
-        help="fail where a database server is missing, or where the checkout itself is tested",
+        help="fail where a server or a driver is missing, or where the checkout itself is tested",
     )
 
 
@@ -47,18 +54,27 @@ def _no_context_left_behind() -> Iterator[None]:
 ServerT = t.TypeVar("ServerT")
 
 
+@contextmanager
+def _required(request: pytest.FixtureRequest) -> Iterator[None]:
+    try:
+        yield
+    except (servers.NoServerError, servers.NoDriverError) as error:
+        if request.config.getoption("--require-databases"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
 def _server(
     request: pytest.FixtureRequest,
     open_server: t.Callable[[Path], t.ContextManager[ServerT]],
 ) -> Iterator[ServerT]:
-    try:
-        # not below pytest's own folder: another session closes that to the server's account
-        with tempfile.TemporaryDirectory() as folder, open_server(Path(folder)) as server:
-            yield server
-    except servers.NoServerError as error:
-        if request.config.getoption("--require-databases"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    # not below pytest's own folder: another session closes that to the server's account
+    with (
+        _required(request),
+        tempfile.TemporaryDirectory() as folder,
+        open_server(Path(folder)) as server,
+    ):
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -99,15 +115,30 @@ def mysql_url(mysql_server: servers.MySQL) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def require_driver(request: pytest.FixtureRequest) -> t.Callable[[str], None]:
+    """Skips the test if a driver is not installed."""
+
+    def require(driver: str) -> None:
+        with _required(request):
+            servers.require_driver(driver)
+
+    return require
+
+
 @pytest.fixture(params=DRIVERS)
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def database_url(
+    request: pytest.FixtureRequest, require_driver: t.Callable[[str], None]
+) -> Iterator[str]:
     """A new database, once for each driver."""
     driver: str = request.param
-    if driver == "sqlite":
-        yield request.getfixturevalue("sqlite_url")
+    require_driver(driver)
+    backend = servers.backend_of(driver)
+    if backend == "sqlite":
+        url: str = request.getfixturevalue("sqlite_url")
+        yield url.replace("sqlite", servers.DRIVERS[driver], 1)
         return
-    name = "mysql_server" if driver == "pymysql" else "postgresql_server"
-    server: servers.Server = request.getfixturevalue(name)
+    server: servers.Server = request.getfixturevalue(f"{backend}_server")
     with server.database(driver) as url:
         yield url
 

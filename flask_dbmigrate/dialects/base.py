@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import enum
+import os
 
 import sqlalchemy as sa
 
@@ -32,7 +33,7 @@ class ExtensionObjects:
 class DialectFacts:
     """What one DBMS is like.
 
-    Errors are the driver's own (``DBAPIError.orig``).
+    Errors are the driver's own: ``DBAPIError.orig``, or what SQLAlchemy did not wrap.
     """
 
     remedy = "Start it"
@@ -59,9 +60,24 @@ class DialectFacts:
         return ConnectionProblem.UNREACHABLE
 
     def message(self, error: BaseException) -> str:
-        """Extract what the DBMS itself said, in one line."""
-        return " ".join(str(error).split())
+        """Extract what the DBMS itself said, in one line; where none answered, what the system did.
+
+        A driver that chains the operating system's error puts less into its own.
+        """
+        system = error if isinstance(error, OSError) else error.__cause__
+        said = _system_words(system) if isinstance(system, OSError) else self.words(error)
+        return " ".join(said.split())
+
+    def words(self, error: BaseException) -> str:
+        """Extract what the DBMS itself said."""
+        return str(error)
 
     def extension_objects(self, connection: sa.Connection) -> ExtensionObjects:
         """Look up what belongs to an extension."""
         return ExtensionObjects()
+
+
+def _system_words(error: OSError) -> str:
+    if isinstance(error, ConnectionError) and error.errno:  # asyncio has words of its own
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__

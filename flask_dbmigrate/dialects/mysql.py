@@ -17,7 +17,11 @@ _PROBLEMS = {
 
 
 class MySQL(DialectFacts):
-    """PyMySQL was tried; its errors carry ``(code, message)``."""
+    """PyMySQL, mysqlclient, MySQL Connector, aiomysql and asyncmy were tried.
+
+    Their errors carry ``(code, message)``; MySQL Connector's message is in ``msg``, too, without
+    the code.
+    """
 
     leftovers = "has stayed"
 
@@ -29,8 +33,9 @@ class MySQL(DialectFacts):
         code = error.args[0] if error.args else 0
         return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)
 
-    def message(self, error: BaseException) -> str:
-        return str(error.args[1]) if len(error.args) > 1 else super().message(error)
+    def words(self, error: BaseException) -> str:
+        message = error.args[1] if len(error.args) > 1 else error
+        return str(getattr(error, "msg", None) or message)
 
 
 FACTS = MySQL()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import typing as t
 
 import sqlalchemy as sa
 
@@ -10,10 +11,22 @@ from .base import ConnectionProblem
 from .base import DialectFacts
 from .base import ExtensionObjects
 
-# While connecting no driver passes the SQLSTATE on, so these are matched by the server's words
-# (src/backend/libpq/auth.c and src/backend/utils/init/postinit.c of PostgreSQL 15).
-_CREDENTIALS = re.compile(r"authentication failed|role .* does not exist|no password supplied")
-_NO_DATABASE = re.compile(r"database .* does not exist")
+# PostgreSQL 15 documentation, appendix A: "PostgreSQL Error Codes".
+_PROBLEMS = {
+    "28000": ConnectionProblem.CREDENTIALS,  # invalid_authorization_specification
+    "28P01": ConnectionProblem.CREDENTIALS,  # invalid_password
+    "42501": ConnectionProblem.CREDENTIALS,  # insufficient_privilege
+    "3D000": ConnectionProblem.NO_DATABASE,  # invalid_catalog_name
+}
+
+# While connecting libpq, and so psycopg and psycopg2, does not pass the SQLSTATE on: what is left
+# are the server's words (src/backend/libpq/auth.c and src/backend/utils/init/ of PostgreSQL 15)
+# and those of libpq.
+_WORDS = {
+    r"authentication failed|role .* does not exist|is not permitted to log in|no pg_hba.conf entry"
+    r"|permission denied for database|no password supplied": ConnectionProblem.CREDENTIALS,
+    r"database .* does not exist": ConnectionProblem.NO_DATABASE,
+}
 
 # PostgreSQL 15 Documentation, section 53.18 "pg_depend": 'e' is for a member of an extension.
 _EXTENSION_OBJECTS = """
@@ -29,7 +42,7 @@ WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
 
 
 class PostgreSQL(DialectFacts):
-    """psycopg and psycopg2 were tried."""
+    """psycopg, psycopg2, pg8000 and asyncpg were tried."""
 
     two_phase = True
 
@@ -41,21 +54,18 @@ class PostgreSQL(DialectFacts):
         return repr(tuple(row))
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
-        text = str(error)
-        if _CREDENTIALS.search(text):
-            return ConnectionProblem.CREDENTIALS
-        if _NO_DATABASE.search(text):
-            return ConnectionProblem.NO_DATABASE
-        return ConnectionProblem.UNREACHABLE
+        code = _report_of(error).sqlstate
+        if code is not None:
+            return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)
+        found = (problem for words, problem in _WORDS.items() if re.search(words, str(error)))
+        return next(found, ConnectionProblem.UNREACHABLE)
 
-    def message(self, error: BaseException) -> str:
-        diagnostic = getattr(error, "diag", None)
-        primary = getattr(diagnostic, "message_primary", None)
-        if primary is None:  # no connection yet: the server's words come after those of libpq
-            said = super().message(error).rpartition("FATAL: ")[2]
-            return said.partition(" Is the server running")[0]
-        detail = getattr(diagnostic, "message_detail", None)
-        return f"{primary} ({detail})" if detail else str(primary)
+    def words(self, error: BaseException) -> str:
+        report = _report_of(error)
+        if report.message is None:  # no connection yet: the server's words come after libpq's
+            said = str(error).rpartition("FATAL: ")[2]
+            return re.split(r"\s+Is the server running", said)[0]
+        return f"{report.message} ({report.detail})" if report.detail else report.message
 
     def extension_objects(self, connection: sa.Connection) -> ExtensionObjects:
         schemas, tables = set(), set()
@@ -65,6 +75,27 @@ class PostgreSQL(DialectFacts):
             else:
                 tables.update({(schema, table), (None if is_visible else schema, table)})
         return ExtensionObjects(frozenset(schemas), frozenset(tables))
+
+
+class _Report(t.NamedTuple):
+    """What the server reports of an error, as far as the driver passes it on."""
+
+    sqlstate: str | None
+    message: str | None
+    detail: str | None
+
+
+def _report_of(error: BaseException) -> _Report:
+    if isinstance(error, AttributeError):  # pg8000 looks for a password where the URL has none
+        return _Report("28P01", "no password supplied", None)
+    if error.args and isinstance(error.args[0], dict):  # pg8000
+        fields = error.args[0]
+        return _Report(fields.get("C"), fields.get("M"), fields.get("D"))
+    if diagnostic := getattr(error, "diag", None):  # psycopg, psycopg2
+        return _Report(diagnostic.sqlstate, diagnostic.message_primary, diagnostic.message_detail)
+    original = error.__cause__ or error  # asyncpg, behind SQLAlchemy's adapter
+    names = ("sqlstate", "message", "detail")
+    return _Report(*(getattr(original, name, None) for name in names))
 
 
 FACTS = PostgreSQL()

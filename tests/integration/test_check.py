@@ -10,6 +10,7 @@ import typing as t
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 import pytest
+import servers
 import sqlalchemy as sa
 
 import flask_dbmigrate
@@ -292,7 +293,7 @@ POSTGRESQL: dict[str, tuple[Tables, Tables, list[Expected]]] = {
 
 def drifted(url: str, before: Tables, after: Tables) -> Flask:
     """An application whose models are not what is in its database."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    engine = sa.create_engine(servers.synchronous(url), poolclass=sa.NullPool)
     metadata = sa.MetaData()
     before(metadata)
     metadata.create_all(engine)
@@ -427,5 +428,5 @@ def test_looking_writes_nothing(database_url: str, command: list[str]) -> None:
     runner = app.test_cli_runner()
     runner.invoke(args=["db", "init"])
     runner.invoke(args=["db", *command])
-    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
+    engine = sa.create_engine(servers.synchronous(database_url), poolclass=sa.NullPool)
     assert sa.inspect(engine).get_table_names() == []

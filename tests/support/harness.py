@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import chdir
+from importlib.util import module_from_spec
+from importlib.util import spec_from_file_location
 import os
 from pathlib import Path
 import subprocess
@@ -12,6 +15,7 @@ import typing as t
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+import servers
 import sqlalchemy as sa
 
 import flask_dbmigrate
@@ -155,20 +159,44 @@ class Project:
 
     def inspect(self, url: str | None = None) -> list[str]:
         """List all tables of a database."""
-        engine = sa.create_engine(url or self.url, poolclass=sa.NullPool)
+        engine = sa.create_engine(servers.synchronous(url or self.url), poolclass=sa.NullPool)
         return sa.inspect(engine).get_table_names()
 
     def query(self, statement: str) -> list[tuple[t.Any, ...]]:
         """Ask the database something, or change it."""
-        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        engine = sa.create_engine(servers.synchronous(self.url), poolclass=sa.NullPool)
         with engine.begin() as connection:
             result = connection.exec_driver_sql(statement)
             return [tuple(row) for row in result] if result.returns_rows else []
 
 
+class QuickProject(Project):
+    """A project whose commands run in this process, with an application made anew for each."""
+
+    def flask(
+        self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        spec = spec_from_file_location("app", self.folder / "app.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with chdir(cwd or self.folder):
+            app = module.create_app()
+            result = app.test_cli_runner().invoke(
+                args=arguments, prog_name="flask", env=env, catch_exceptions=False
+            )
+            with app.app_context():
+                for engine in module.db.engines.values():
+                    engine.dispose()
+        return subprocess.CompletedProcess(
+            arguments, result.exit_code, result.stdout, result.stderr
+        )
+
+
 def execute(url: str | sa.URL, *statements: str) -> None:
     """Change a database by hand; double quotes are for names on each DBMS."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    engine = sa.create_engine(servers.synchronous(url), poolclass=sa.NullPool)
     with engine.begin() as connection:
         for statement in statements:
             quoted = statement.replace('"', engine.dialect.identifier_preparer.initial_quote)

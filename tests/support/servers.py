@@ -22,9 +22,64 @@ PASSWORD = "p@s%s/:#"
 
 USER = "dbmigrate_test"
 
+DRIVERS = {
+    "sqlite": "sqlite",
+    "aiosqlite": "sqlite+aiosqlite",
+    "psycopg": "postgresql+psycopg",
+    "psycopg2": "postgresql+psycopg2",
+    "pg8000": "postgresql+pg8000",
+    "asyncpg": "postgresql+asyncpg",
+    "heroku": "postgres",
+    "pymysql": "mysql+pymysql",
+    "mysqlclient": "mysql+mysqldb",
+    "mysqlconnector": "mysql+mysqlconnector",
+    "aiomysql": "mysql+aiomysql",
+    "asyncmy": "mysql+asyncmy",
+}
+"""How a URL begins that asks for a driver."""
+
+ASYNCIO = {
+    "aiosqlite": "sqlite",
+    "asyncpg": "postgresql+psycopg",
+    "aiomysql": "mysql+pymysql",
+    "asyncmy": "mysql+pymysql",
+}
+"""The drivers that need an event loop, and what the tests themselves use instead."""
+
+
+def backend_of(driver: str) -> str:
+    """Tell which DBMS a driver is for."""
+    return DRIVERS[driver].partition("+")[0]
+
+
+def drivers_of(backend: str) -> list[str]:
+    """List the drivers for a DBMS."""
+    return [driver for driver in DRIVERS if backend_of(driver) == backend]
+
 
 class NoServerError(Exception):
     """There is no server of this kind, and none could be started."""
+
+
+class NoDriverError(Exception):
+    """A driver is not installed."""
+
+
+def require_driver(driver: str) -> None:
+    """Import a driver.
+
+    :raises NoDriverError: if it is not installed.
+    """
+    try:
+        sa.make_url(f"{DRIVERS[driver]}://").get_dialect().import_dbapi()
+    except ImportError as error:
+        raise NoDriverError(f"the driver '{driver}' is not installed: {error}") from error
+
+
+def synchronous(url: str | sa.URL) -> sa.URL:
+    """Tell how to look into a database without an event loop."""
+    made = sa.make_url(url)
+    return made.set(drivername=ASYNCIO.get(made.get_driver_name(), made.drivername))
 
 
 class Server:
@@ -33,10 +88,9 @@ class Server:
     :param url: The URL of an administrator.
     """
 
-    def __init__(self, url: sa.URL, *, quote: str, drivers: dict[str, str]) -> None:
+    def __init__(self, url: sa.URL, *, quote: str) -> None:
         self.url = url
         self.quote = quote
-        self.drivers = drivers
 
     def execute(self, *statements: str) -> None:
         engine = sa.create_engine(self.url, poolclass=sa.NullPool)
@@ -51,7 +105,7 @@ class Server:
         quoted = f"{self.quote}{name}{self.quote}"
         self.execute(*self.create(quoted))
         url = self.url.set(
-            drivername=self.drivers[driver], username=USER, password=PASSWORD, database=name
+            drivername=DRIVERS[driver], username=USER, password=PASSWORD, database=name
         )
         try:
             yield url.render_as_string(hide_password=False)
@@ -67,13 +121,7 @@ class Server:
 
 class PostgreSQL(Server):
     def __init__(self, url: sa.URL) -> None:
-        drivers = {
-            "psycopg": "postgresql+psycopg",
-            "psycopg2": "postgresql+psycopg2",
-            "asyncpg": "postgresql+asyncpg",
-            "heroku": "postgres",
-        }
-        super().__init__(url.set(drivername="postgresql+psycopg"), quote='"', drivers=drivers)
+        super().__init__(url.set(drivername="postgresql+psycopg"), quote='"')
         self.execute(
             f"DO $$ BEGIN CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'; "
             "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
@@ -88,8 +136,7 @@ class PostgreSQL(Server):
 
 class MySQL(Server):
     def __init__(self, url: sa.URL) -> None:
-        drivers = {"pymysql": "mysql+pymysql"}
-        super().__init__(url.set(drivername="mysql+pymysql"), quote="`", drivers=drivers)
+        super().__init__(url.set(drivername="mysql+pymysql"), quote="`")
         self.execute(
             *(
                 f"CREATE USER IF NOT EXISTS '{USER}'@'{host}' IDENTIFIED BY '{PASSWORD}'"

@@ -21,13 +21,7 @@ import sqlalchemy as sa
 import flask_dbmigrate
 
 CHECKOUT = Path(__file__).parent.parent
-SYNCHRONOUS_DRIVERS = [
-    *("psycopg", "psycopg2", "pg8000"),
-    *("pymysql", "mysqlclient", "mysqlconnector"),
-    "sqlite",
-]
-ASYNCIO_DRIVERS = list(servers.ASYNCIO)
-DRIVERS = [*SYNCHRONOUS_DRIVERS]  # the commands cannot use ASYNCIO_DRIVERS yet
+DRIVERS = [driver for driver in servers.DRIVERS if driver != "heroku"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

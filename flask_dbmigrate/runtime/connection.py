@@ -40,9 +40,16 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
 
 
 def _is_from_driver(error: Exception, engine: sa.Engine) -> bool:
-    """Tell whether connecting failed in the driver: not all that asyncpg raises is wrapped."""
-    module = type(error).__module__.partition(".")[0]
-    return isinstance(error, (sa.exc.DBAPIError, OSError)) or module == engine.dialect.driver
+    """Tell whether connecting failed in the driver.
+
+    SQLAlchemy does not wrap all that asyncpg raises, and pg8000 falls over a missing password.
+    """
+    driver, module = engine.dialect.driver, type(error).__module__.partition(".")[0]
+    return (
+        isinstance(error, (sa.exc.DBAPIError, OSError))
+        or module == driver
+        or (driver == "pg8000" and isinstance(error, AttributeError))
+    )
 
 
 @contextmanager
@@ -91,17 +98,19 @@ async def _with_greenlet(work: t.Callable[[], ResultT]) -> ResultT:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     in_event_loop.set(True)
-    threads = set(threading.enumerate())
     async with AsyncSession() as session:  # its run_sync() is the documented way to a greenlet
         try:
             return await session.run_sync(lambda _: work())
-        except BaseException:
-            # aiosqlite's thread reports to the event loop after a connection has failed
-            for thread in set(threading.enumerate()) - threads:
-                await asyncio.to_thread(thread.join, 1)
-            raise
         finally:
             await session.run_sync(lambda _: forget_event_loop())
+            _wait_for_aiosqlite()
+
+
+def _wait_for_aiosqlite() -> None:
+    """Let its threads end first: one whose connection has failed still reports to the loop."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            thread.join(1)
 
 
 def connection_error(error: Exception, database: Database) -> DBMigrateError:

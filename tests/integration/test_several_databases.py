@@ -299,6 +299,19 @@ def test_same_database_twice(
     assert "Error: 'default' and 'a' are the same database, with the same version table." in said
 
 
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000"])
+def test_same_database_through_another_driver(
+    make_place: Callable[..., Place], postgresql_url: str, driver: str
+) -> None:
+    """Two keys of one database are named, whatever their drivers make of the server's answers."""
+    other = postgresql_url.replace("+psycopg:", f"+{driver}:")
+    assert other != postgresql_url
+    place = make_place({"default": postgresql_url, "a": other})
+    place.script("aaa")
+    with pytest.raises(ConfigurationError, match="'default' and 'a' are the same database"):
+        flask_dbmigrate.upgrade()
+
+
 def test_same_database_without_models(
     make_place: Callable[..., Place], postgresql_url: str
 ) -> None:

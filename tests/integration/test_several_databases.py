@@ -245,6 +245,43 @@ def test_bind_without_models(make_place: Callable[..., Place], env_py: str | Non
     assert theirs.inspect() == ["theirs"]
 
 
+def plain_alembic(
+    folder: Path, url: str, binds: dict[str, str], models: str = ""
+) -> Callable[..., t.Any]:
+    """Make a project with several databases; return what types ``alembic`` in it."""
+    project = Project(folder, url)
+    project.write_app(models, binds=binds)
+    project.db("init", "--multidb")
+    project.db("revision", "--rev-id", "aaa")
+    return lambda *arguments: project.run("alembic", "-c", "migrations/alembic.ini", *arguments)
+
+
+def test_bind_without_models_under_plain_alembic(tmp_path: Path) -> None:
+    """The ``alembic`` command leaves somebody else's database alone, too."""
+    theirs = Project(tmp_path, f"sqlite:///{tmp_path / 'theirs.db'}")
+    theirs.query("CREATE TABLE theirs (id INTEGER)")
+    alembic = plain_alembic(tmp_path, "sqlite:///ours.db", {"b": theirs.url})
+    for command in (("upgrade", "head"), ("revision", "--autogenerate"), ("current",)):
+        done = alembic(*command)
+        said = done.stderr
+        assert (done.returncode, said.count("Database 'b' has no models: skipped.")) == (0, 1), said
+        assert "'theirs'" not in said
+    assert theirs.inspect() == ["theirs"]
+
+
+def test_same_database_twice_under_plain_alembic(tmp_path: Path, postgresql_url: str) -> None:
+    """The ``alembic`` command refuses two keys of one database, instead of waiting for itself."""
+    model = """
+class Item(db.Model):
+    __bind_key__ = "b"
+    id = db.Column(db.Integer, primary_key=True)
+"""
+    done = plain_alembic(tmp_path, postgresql_url, {"b": postgresql_url}, model)("upgrade", "head")
+    assert done.returncode != 0
+    assert "FAILED: 'default' and 'b' are the same database" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_bind_that_lost_its_last_model(make_place: Callable[..., Place]) -> None:
     """A bind that was migrated stays ours: its last table is dropped like any other."""
     place = make_place()

@@ -29,13 +29,16 @@ def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
             key: stack.enter_context(connection.begin_twophase())
             for key, connection in connections.items()
         }
-        yield
-        for key, transaction in transactions.items():
-            try:
+        unprepared = dict(connections)
+        try:
+            yield
+            for key, transaction in transactions.items():
                 transaction.prepare()
-            except sa.exc.DBAPIError:
-                connections[key].invalidate()  # drivers fail to roll back what is not prepared
-                raise
+                del unprepared[key]
+        except BaseException:
+            for connection in unprepared.values():
+                connection.invalidate()  # drivers fail to roll back what is not prepared
+            raise
         stack.pop_all()  # from here on nothing is rolled back
     _commit(transactions)
 

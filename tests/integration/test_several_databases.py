@@ -462,6 +462,23 @@ def test_two_phase_commit_of_which_one_cannot(
     assert Project(Path(), prepared_urls["a"]).query("SELECT * FROM pg_prepared_xacts") == []
 
 
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000"])
+def test_revision_that_fails_before_a_two_phase_commit(
+    make_place: Callable[..., Place], prepared_urls: dict[str, str], driver: str
+) -> None:
+    """The error is that of the revision, not that of a driver that cannot roll back."""
+    urls = {key: url.replace("+psycopg:", f"+{driver}:") for key, url in prepared_urls.items()}
+    place = make_place(urls)
+    script = place.script("aaa")
+    script.write_text(
+        script.read_text().replace("op.create", "op.execute('nonsense')\n    op.create")
+    )
+    with pytest.raises(MigrationError, match='syntax error at or near "nonsense"') as caught:
+        flask_dbmigrate.upgrade(two_phase=True)
+    assert caught.value.line == 8
+    assert place.tables() == {"default": set(), "a": set()}
+
+
 def test_two_phase_commit_that_is_interrupted(
     make_place: Callable[..., Place], prepared_urls: dict[str, str]
 ) -> None:

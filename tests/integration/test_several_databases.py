@@ -505,6 +505,27 @@ def test_two_phase_commit_that_is_interrupted(
     assert administrator.query("SELECT * FROM pg_prepared_xacts") == []
 
 
+@pytest.mark.parametrize("stopped", ["default", "a"])
+def test_interrupt_between_the_two_phases(
+    make_place: Callable[..., Place], prepared_urls: dict[str, str], stopped: str
+) -> None:
+    """Ctrl-C rolls back none of the databases that are ready to commit when others have."""
+    place = make_place(prepared_urls)
+    place.script("aaa")
+
+    def interrupt(connection: sa.Connection, xid: object, is_prepared: bool) -> None:
+        raise KeyboardInterrupt
+
+    bind_key = None if stopped == "default" else stopped
+    sa.event.listen(place.db.engines[bind_key], "commit_twophase", interrupt)
+    with pytest.raises(MigrationError, match=f"'{stopped}' did not: KeyboardInterrupt") as caught:
+        flask_dbmigrate.upgrade(two_phase=True)
+    engine = sa.create_engine(prepared_urls[stopped], poolclass=sa.NullPool)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(caught.value.hint.partition(": ")[2].rstrip("."))
+    assert place.tables() == {"default": {"t_aaa"}, "a": {"t_aaa"}}
+
+
 @pytest.mark.parametrize("env_py", ENV_PYS, ids=["ours", "legacy"])
 def test_no_two_phase_commit(make_place: Callable[..., Place], env_py: str | None) -> None:
     """A database or an env.py that cannot do it is refused before anything is run."""

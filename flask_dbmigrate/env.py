@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from .autogenerate.imports import import_types
 from .autogenerate.scope import limit
+from .compat import log
 from .compat import STATE
 from .databases import as_engine
 from .databases import Database
@@ -31,6 +32,7 @@ from .errors import DBMigrateError
 from .runtime.connection import borrowed
 from .runtime.connection import connected
 from .runtime.connection import run_with_event_loop
+from .runtime.selection import Selection
 from .runtime.settings import settings_of
 from .runtime.two_phase import all_or_none
 from .runtime.version_table import create_schema_with_version_table
@@ -105,6 +107,7 @@ class _Run:
         self.multidb = multidb
         self.options = options
         self.two_phase = settings.two_phase
+        self.selection = Selection(settings)
 
     def engines(self) -> list[sa.Engine]:
         """List the engines that :meth:`online` connects."""
@@ -123,7 +126,8 @@ class _Run:
                 context.configure(connection=connection, **self._options_for(database))
                 self._prepare(database)
                 stack.enter_context(context.begin_transaction())
-                context.run_migrations(**self._arguments_for(database))
+                if not self._is_left_out(database):
+                    context.run_migrations(**self._arguments_for(database))
 
     def offline(self) -> None:
         """Write the SQL for all databases, each under a heading if there are several."""
@@ -153,6 +157,15 @@ class _Run:
             create_schema_with_version_table(context.get_context())
             limit(context.get_context(), current_state().app, database.key)
             import_types(context.get_context())
+
+    def _is_left_out(self, database: Database) -> bool:
+        """Tell under plain Alembic what our own commands find out for every env.py."""
+        if running.get() is not None or not self.multidb:
+            return False
+        reason = self.selection.reason_to_skip(database.engine_name, context.get_context())
+        if reason is not None:
+            log.info("Database '%s' %s: skipped.", database.key, reason)
+        return reason is not None
 
     def _arguments_for(self, database: Database) -> dict[str, str]:
         return {"engine_name": database.engine_name} if self.multidb else {}

@@ -115,7 +115,7 @@ def downgrade(
         )
     settings = _settings(database, two_phase, sql, output)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
-    if re.fullmatch(r"-\d+", target) and not sql:
+    if re.fullmatch(r"(.+@)?-\d+", target) and not sql:
         target = _same_for_all(workspace, target)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:

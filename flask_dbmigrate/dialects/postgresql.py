@@ -47,9 +47,13 @@ class PostgreSQL(DialectFacts):
     two_phase = True
 
     def identity(self, connection: sa.Connection) -> str | None:
-        """A server is known by the microsecond it was started in, which needs no privilege."""
+        """A server is known by the microsecond it was started in, which needs no privilege.
+
+        It is asked for as a text that no driver and no session has a time zone for.
+        """
         row = connection.exec_driver_sql(
-            "SELECT pg_postmaster_start_time(), current_database(), current_schema()"
+            "SELECT CAST(EXTRACT(epoch FROM pg_postmaster_start_time()) AS text), "
+            "current_database(), current_schema()"
         ).one()
         return repr(tuple(row))
 

@@ -179,8 +179,10 @@ class RunEnvironment(EnvironmentContext):
         options = {**self.options, **options}
         callbacks = sa.util.to_list(options.pop("on_version_apply", None)) or []
         heading = self._sql_heading(options)
-        if self.is_offline_mode() and options.get("output_buffer") is None:
-            options["output_buffer"] = self.sql.begin()
+        if self.is_offline_mode():
+            options.setdefault("dialect_opts", {"paramstyle": "named"})  # others double each '%'
+            if options.get("output_buffer") is None:
+                options["output_buffer"] = self.sql.begin()
         super().configure(
             connection=connection,
             url=url,

@@ -29,15 +29,18 @@ def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
             key: stack.enter_context(connection.begin_twophase())
             for key, connection in connections.items()
         }
-        yield
-        for key, transaction in transactions.items():
-            try:
+        unprepared = dict(connections)
+        try:
+            yield
+            for key, transaction in transactions.items():
                 transaction.prepare()
-            except sa.exc.DBAPIError:
-                connections[key].invalidate()  # drivers fail to roll back what is not prepared
-                raise
+                del unprepared[key]
+        except BaseException:
+            for connection in unprepared.values():
+                connection.invalidate()  # drivers fail to roll back what is not prepared
+            raise
         stack.pop_all()  # from here on nothing is rolled back
-    _commit(transactions)
+    _commit(connections, transactions)
 
 
 def no_two_phase(key: str, connection: sa.Connection) -> ConfigurationError:
@@ -49,18 +52,22 @@ def no_two_phase(key: str, connection: sa.Connection) -> ConfigurationError:
     )
 
 
-def _commit(transactions: t.Mapping[str, sa.TwoPhaseTransaction]) -> None:
-    failures: dict[str, sa.exc.DBAPIError] = {}
+def _commit(
+    connections: t.Mapping[str, sa.Connection], transactions: t.Mapping[str, sa.TwoPhaseTransaction]
+) -> None:
+    failures: dict[str, BaseException] = {}
     for key, transaction in transactions.items():
         try:
             transaction.commit()
-        except sa.exc.DBAPIError as error:
+        except BaseException as error:  # the others have to commit, Ctrl-C or not
+            connections[key].invalidate()  # closing it would roll back
             failures[key] = error
     if failures:
         key, failure = next(iter(failures.items()))
+        said = getattr(failure, "orig", None) or type(failure).__name__
         statements = "; ".join(f"COMMIT PREPARED '{transactions[key].xid}'" for key in failures)
         raise MigrationError(
-            f"All databases were ready to commit, but '{key}' did not: {failure.orig}.",
+            f"All databases were ready to commit, but '{key}' did not: {said}.",
             hint=f"Its changes wait there; commit them by hand: {statements}.",
             database=key,
         ) from failure

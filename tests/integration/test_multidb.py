@@ -450,11 +450,14 @@ def move(ready: Place, url: str, revision: str) -> None:
         connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
 
 
-def test_relative_downgrade_of_a_database_that_is_behind(two_revisions: Place) -> None:
+@pytest.mark.parametrize("target", ["-1", "shop@-1"])
+def test_relative_downgrade_of_a_database_that_is_behind(two_revisions: Place, target: str) -> None:
     """One step back is one step of the default database: one that is there already stays."""
+    first = Path("migrations/versions/aaa_.py")
+    first.write_text(first.read_text() + "\nbranch_labels = ('shop',)\n")
     flask_dbmigrate.upgrade()
     move(two_revisions, two_revisions.second, "aaa")
-    done = flask_dbmigrate.downgrade()
+    done = flask_dbmigrate.downgrade(revision=target)
     assert [(found.before, found.after) for found in done.databases] == [
         (("bbb",), ("aaa",)),
         (("aaa",), ("aaa",)),

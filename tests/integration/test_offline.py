@@ -250,3 +250,20 @@ def test_same_options_as_online(
         text = capsys.readouterr().out
     assert "CREATE TABLE versions" in text
     assert "alembic_version" not in text
+
+
+def test_percent_sign_under_an_old_env_py(
+    application: Application, capsys: pytest.CaptureFixture[str], folder: Project
+) -> None:
+    """SQL is written as the DBMS understands it, also by an env.py that names no paramstyle."""
+    with application.app.app_context():
+        flask_dbmigrate.init()
+        Path("migrations/env.py").write_text(
+            "from alembic import context\n"
+            "context.configure(url='mysql+pymysql://', literal_binds=True)\n"
+            "with context.begin_transaction():\n    context.run_migrations()\n"
+        )
+        column = "sa.Column('id', sa.Integer, comment='50% of it')"
+        folder.revision("aaa", upgrade=[f"op.create_table('one', {column})"])
+        flask_dbmigrate.upgrade(sql=True)
+    assert "COMMENT '50% of it'" in capsys.readouterr().out

@@ -245,6 +245,43 @@ def test_bind_without_models(make_place: Callable[..., Place], env_py: str | Non
     assert theirs.inspect() == ["theirs"]
 
 
+def plain_alembic(
+    folder: Path, url: str, binds: dict[str, str], models: str = ""
+) -> Callable[..., t.Any]:
+    """Make a project with several databases; return what types ``alembic`` in it."""
+    project = Project(folder, url)
+    project.write_app(models, binds=binds)
+    project.db("init", "--multidb")
+    project.db("revision", "--rev-id", "aaa")
+    return lambda *arguments: project.run("alembic", "-c", "migrations/alembic.ini", *arguments)
+
+
+def test_bind_without_models_under_plain_alembic(tmp_path: Path) -> None:
+    """The ``alembic`` command leaves somebody else's database alone, too."""
+    theirs = Project(tmp_path, f"sqlite:///{tmp_path / 'theirs.db'}")
+    theirs.query("CREATE TABLE theirs (id INTEGER)")
+    alembic = plain_alembic(tmp_path, "sqlite:///ours.db", {"b": theirs.url})
+    for command in (("upgrade", "head"), ("revision", "--autogenerate"), ("current",)):
+        done = alembic(*command)
+        said = done.stderr
+        assert (done.returncode, said.count("Database 'b' has no models: skipped.")) == (0, 1), said
+        assert "'theirs'" not in said
+    assert theirs.inspect() == ["theirs"]
+
+
+def test_same_database_twice_under_plain_alembic(tmp_path: Path, postgresql_url: str) -> None:
+    """The ``alembic`` command refuses two keys of one database, instead of waiting for itself."""
+    model = """
+class Item(db.Model):
+    __bind_key__ = "b"
+    id = db.Column(db.Integer, primary_key=True)
+"""
+    done = plain_alembic(tmp_path, postgresql_url, {"b": postgresql_url}, model)("upgrade", "head")
+    assert done.returncode != 0
+    assert "FAILED: 'default' and 'b' are the same database" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_bind_that_lost_its_last_model(make_place: Callable[..., Place]) -> None:
     """A bind that was migrated stays ours: its last table is dropped like any other."""
     place = make_place()
@@ -297,6 +334,19 @@ def test_same_database_twice(
     code, _, said = place.run("upgrade")
     assert code == 2, said
     assert "Error: 'default' and 'a' are the same database, with the same version table." in said
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000"])
+def test_same_database_through_another_driver(
+    make_place: Callable[..., Place], postgresql_url: str, driver: str
+) -> None:
+    """Two keys of one database are named, whatever their drivers make of the server's answers."""
+    other = postgresql_url.replace("+psycopg:", f"+{driver}:")
+    assert other != postgresql_url
+    place = make_place({"default": postgresql_url, "a": other})
+    place.script("aaa")
+    with pytest.raises(ConfigurationError, match="'default' and 'a' are the same database"):
+        flask_dbmigrate.upgrade()
 
 
 def test_same_database_without_models(
@@ -412,6 +462,23 @@ def test_two_phase_commit_of_which_one_cannot(
     assert Project(Path(), prepared_urls["a"]).query("SELECT * FROM pg_prepared_xacts") == []
 
 
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000"])
+def test_revision_that_fails_before_a_two_phase_commit(
+    make_place: Callable[..., Place], prepared_urls: dict[str, str], driver: str
+) -> None:
+    """The error is that of the revision, not that of a driver that cannot roll back."""
+    urls = {key: url.replace("+psycopg:", f"+{driver}:") for key, url in prepared_urls.items()}
+    place = make_place(urls)
+    script = place.script("aaa")
+    script.write_text(
+        script.read_text().replace("op.create", "op.execute('nonsense')\n    op.create")
+    )
+    with pytest.raises(MigrationError, match='syntax error at or near "nonsense"') as caught:
+        flask_dbmigrate.upgrade(two_phase=True)
+    assert caught.value.line == 8
+    assert place.tables() == {"default": set(), "a": set()}
+
+
 def test_two_phase_commit_that_is_interrupted(
     make_place: Callable[..., Place], prepared_urls: dict[str, str]
 ) -> None:
@@ -436,6 +503,27 @@ def test_two_phase_commit_that_is_interrupted(
         connection.exec_driver_sql(statement)
     assert place.tables() == {"default": {"t_aaa"}, "a": {"t_aaa"}}
     assert administrator.query("SELECT * FROM pg_prepared_xacts") == []
+
+
+@pytest.mark.parametrize("stopped", ["default", "a"])
+def test_interrupt_between_the_two_phases(
+    make_place: Callable[..., Place], prepared_urls: dict[str, str], stopped: str
+) -> None:
+    """Ctrl-C rolls back none of the databases that are ready to commit when others have."""
+    place = make_place(prepared_urls)
+    place.script("aaa")
+
+    def interrupt(connection: sa.Connection, xid: object, is_prepared: bool) -> None:
+        raise KeyboardInterrupt
+
+    bind_key = None if stopped == "default" else stopped
+    sa.event.listen(place.db.engines[bind_key], "commit_twophase", interrupt)
+    with pytest.raises(MigrationError, match=f"'{stopped}' did not: KeyboardInterrupt") as caught:
+        flask_dbmigrate.upgrade(two_phase=True)
+    engine = sa.create_engine(prepared_urls[stopped], poolclass=sa.NullPool)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(caught.value.hint.partition(": ")[2].rstrip("."))
+    assert place.tables() == {"default": {"t_aaa"}, "a": {"t_aaa"}}
 
 
 @pytest.mark.parametrize("env_py", ENV_PYS, ids=["ours", "legacy"])

@@ -106,7 +106,7 @@ class _Run:
         self.handed_in = handed_in
         self.multidb = multidb
         self.options = options
-        self.two_phase = settings.two_phase
+        self.two_phase = settings.two_phase and len(self.databases) > 1
         self.selection = Selection(settings)
 
     def engines(self) -> list[sa.Engine]:

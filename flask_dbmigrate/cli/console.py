@@ -159,9 +159,12 @@ class Progress(Listener):
     """A listener that writes one line for each step, with its duration, to stderr.
 
     On a terminal the line appears when the step starts, elsewhere when it is complete.
+
+    :param shows_steps: Whether to; otherwise it only says what is skipped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shows_steps: bool = True) -> None:
+        self.shows_steps = shows_steps
         self.is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
         self._open = False
 
@@ -169,11 +172,13 @@ class Progress(Listener):
         note(f"Database '{database}' {reason}: skipped.")
 
     def step_started(self, database: str, description: str) -> None:
-        if self.is_terminal:
+        if self.is_terminal and self.shows_steps:
             click.echo(_running(database, description), nl=False, err=True)
             self._open = True
 
     def step_finished(self, database: str, step: StepResult) -> None:
+        if not self.shows_steps:
+            return
         start = "" if self._open else _running(database, step.description)
         click.echo(f"{start} ({step.seconds:.2f} s)", err=True)
         self._open = False

@@ -25,7 +25,8 @@ def _run(
 ) -> None:
     """Run a command and say what it did; with ``--sql`` the SQL says it."""
     if sql:
-        for database in function(sql=True, **parameters).databases:
+        listener = Progress(shows_steps=False)
+        for database in function(sql=True, listener=listener, **parameters).databases:
             if database.file is not None:
                 show(database.file)
         return

@@ -75,6 +75,9 @@ def upgrade(
     settings = _settings(database, two_phase, sql, output)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
 
+    if re.fullmatch(r"\+\d+", target) and not sql:
+        target = _same_upgrade(workspace, target)
+
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.upgrade_steps(visit.directory, target, visit.before)
 
@@ -116,7 +119,7 @@ def downgrade(
     settings = _settings(database, two_phase, sql, output)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
     if re.fullmatch(r"(.+@)?-\d+", target) and not sql:
-        target = _same_for_all(workspace, target)
+        target = _same_downgrade(workspace, target)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.downgrade_steps(visit.directory, target, visit.before)
@@ -127,7 +130,18 @@ def downgrade(
     return _result(visits)
 
 
-def _same_for_all(workspace: Workspace, target: str) -> str:
+def _same_upgrade(workspace: Workspace, target: str) -> str:
+    """Resolve a number of steps from where the first database stands, for all of them."""
+    visits = workspace.look()
+    if not visits:
+        return target
+    with clear_errors(workspace.directory):
+        steps = _alembic.upgrade_steps(workspace.directory, target, visits[0].before)
+    last = _alembic.script_of(steps[-1])
+    return target if last is None else last.revision
+
+
+def _same_downgrade(workspace: Workspace, target: str) -> str:
     """Resolve a number of steps from where the first database stands, for all of them.
 
     :raises RevisionError: if a database is neither there already nor above it.

@@ -53,9 +53,10 @@ class Workspace:
         """See where the databases stand."""
         settings = settings_of(self.config)
         self.config.attributes[SETTINGS] = replace(settings, two_phase=False)
-        visits = self.run(_nothing, dont_mutate=True)
-        self.config.attributes[SETTINGS] = settings
-        return visits
+        try:
+            return self.run(lambda visit: (), dont_mutate=True)
+        finally:
+            self.config.attributes[SETTINGS] = settings
 
     def current_heads(self) -> frozenset[str]:
         """Read which revisions the databases are at."""
@@ -64,10 +65,6 @@ class Workspace:
     def is_set(self, option: str) -> bool:
         """Tell whether an option of Alembic's settings is ``true``."""
         return str(self.config.get_alembic_option(option, "")).lower() in ("true", "yes", "on", "1")
-
-
-def _nothing(visit: Visit) -> tuple[()]:
-    return ()
 
 
 def open_workspace(

@@ -30,11 +30,9 @@ def databases_of(source: Source) -> tuple[Database, ...]:
     :raises ConfigurationError: if the object has no engine or no models.
     """
     db = source.db
-    get_engine = getattr(db, "get_engine", None)
-    engine = getattr(db, "engine", None) if get_engine is None else get_engine()
-    engines = getattr(db, "engines", None) or {None: engine}
     given = by_key(source.metadata)
     own = getattr(db, "metadatas", {None: getattr(db, "metadata", None)})
+    engines = _engines(db, {None, *own, *given})
     found = []
     for key in default_first(engines):
         if (usable := as_engine(engines[key])) is None:
@@ -44,6 +42,16 @@ def databases_of(source: Source) -> tuple[Database, ...]:
             raise _unfit(db, "MetaData", "'metadata' or 'metadatas'")
         found.append(Database(bind_key=key, engine=usable, metadata=metadata))
     return tuple(found)
+
+
+def _engines(db: t.Any, keys: t.Iterable[str | None]) -> t.Mapping[str | None, t.Any]:
+    get_engine = getattr(db, "get_engine", None)
+    default = getattr(db, "engine", None) if get_engine is None else get_engine()
+    if engines := getattr(db, "engines", None):  # Alchemical's are made by get_engine()
+        return t.cast(t.Mapping[str | None, t.Any], engines)
+    if get_engine is None:
+        return {None: default}
+    return {None: default, **{key: get_engine(key) for key in sorted(filter(None, keys))}}
 
 
 def _unfit(db: t.Any, what: str, where: str) -> ConfigurationError:

@@ -72,7 +72,7 @@ def given_models(value: t.Any) -> Models:
 
     :raises ConfigurationError: if they are none.
     """
-    several = value if isinstance(value, (list, tuple)) else [value]
+    several = value if isinstance(value, (list, tuple)) and value else [value]
     for metadata in several:
         if not isinstance(metadata, sa.MetaData):
             raise wrong_argument(metadata, "a MetaData, or a list of them")

@@ -45,15 +45,15 @@ class DialectFacts:
     two_phase = False
     """Whether changes of the schema can be prepared and then committed."""
 
+    creates_schemas = True
+    """Whether ``CREATE SCHEMA`` is known."""
+
     def identity(self, connection: sa.Connection) -> str | None:
         """Tell what the server itself calls the database, to recognise it under another URL.
 
         :returns: The same for two connections if they see the same tables; None if unknown.
         """
         return None
-
-    creates_schemas = True
-    """Whether ``CREATE SCHEMA`` is known."""
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         """Tell why a connection could not be made."""

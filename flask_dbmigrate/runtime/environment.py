@@ -28,7 +28,7 @@ from .result import Listener
 from .result import StepResult
 from .selection import Selection
 from .settings import settings_of
-from .two_phase import no_two_phase
+from .two_phase import require_two_phase
 from .version_table import create_schema_with_version_table
 
 
@@ -223,7 +223,7 @@ class RunEnvironment(EnvironmentContext):
         if metadata is not None and isinstance(given, sa.MetaData) and not given.tables:
             # old env.py files look for the tables of a bind in the default metadata
             context.opts["target_metadata"] = metadata
-        if not context.as_sql and not self._is_for(context, bind_key):
+        if bind_key is not None and not self._is_for(context, bind_key):
             return
         create_schema_with_version_table(context)
         self.sql.keep(key_of(bind_key))
@@ -231,17 +231,16 @@ class RunEnvironment(EnvironmentContext):
         super().run_migrations(**kw)
         visit.is_done = True
 
-    def _is_for(self, context: MigrationContext, bind_key: str | None) -> bool:
-        """Tell whether to run on an open database, and let the listener know if not.
+    def _is_for(self, context: MigrationContext, bind_key: str) -> bool:
+        """Tell whether to run on one of several databases, and let the listener know if not.
 
-        :param bind_key: None if env.py knows the default database only.
+        :raises ConfigurationError: if it is not to be run on like this.
         """
         key, connection = key_of(bind_key), context.connection
-        assert connection is not None
-        transaction = connection.get_transaction()
-        if self.settings.two_phase and not isinstance(transaction, sa.TwoPhaseTransaction):
-            raise no_two_phase(key, connection)
-        reason = None if bind_key is None else self.selection.reason_to_skip(bind_key, context)
+        is_two_phase = self.settings.two_phase and len(self.settings.databases) != 1
+        if is_two_phase and connection is not None:
+            require_two_phase(key, connection)
+        reason = self.selection.reason_to_skip(bind_key, context)
         if reason is not None:
             self.recorder.listener.database_skipped(key, reason)
         return reason is None

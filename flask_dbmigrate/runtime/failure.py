@@ -70,7 +70,8 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
         return MigrationError(
             f"Revision '{script.revision}' needs a connection to the database ({place}), and with "
             f"'--sql' there is none: {said}.",
-            hint="Let it do its work with 'op.execute()' of a statement, or run it online.",
+            hint="Let it do its work with 'op.execute()' of a statement, run it online, or choose "
+            "other databases with '--database'.",
             database=visit.key,
             revision=script.revision,
             path=script.path,

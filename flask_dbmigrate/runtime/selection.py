@@ -20,7 +20,7 @@ class Selection:
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
-        self._keys: dict[tuple[str | None, ...], str] = {}
+        self._keys_by_place: dict[tuple[str | None, ...], str] = {}
 
     def reason_to_skip(self, bind_key: str, context: MigrationContext) -> str | None:
         """Say why nothing is to be done with a database; None if something is.
@@ -34,8 +34,8 @@ class Selection:
         """
         key = key_of(bind_key)
         same = self._earlier_key_of_same(key, context)
-        is_unclaimed = bind_key and key not in self.settings.databases and not _has_models(context)
-        if is_unclaimed and (same is not None or not _has_version_table(context)):
+        is_ours = not bind_key or key in self.settings.databases or _has_models(context)
+        if not is_ours and (same is not None or not _has_version_table(context)):
             return "has no models"
         if same is not None:
             raise ConfigurationError(
@@ -46,12 +46,13 @@ class Selection:
         return None
 
     def _earlier_key_of_same(self, key: str, context: MigrationContext) -> str | None:
-        assert context.connection is not None
+        if context.as_sql or context.connection is None:
+            return None
         identity = facts_of(context.dialect.name).identity(context.connection)
         if identity is None:
             return None
         place = (identity, context.version_table_schema, context.version_table)
-        earlier = self._keys.setdefault(place, key)
+        earlier = self._keys_by_place.setdefault(place, key)
         return None if earlier == key else earlier
 
 
@@ -62,7 +63,9 @@ def _has_models(context: MigrationContext) -> bool:
 
 
 def _has_version_table(context: MigrationContext) -> bool:
-    assert context.connection is not None
+    """Tell whether a database was migrated before; offline nobody can look."""
+    if context.as_sql or context.connection is None:
+        return False
     return sa.inspect(context.connection).has_table(
         context.version_table, context.version_table_schema
     )

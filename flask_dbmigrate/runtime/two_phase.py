@@ -23,7 +23,7 @@ def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
     """
     for key, connection in connections.items():
         if not facts_of(connection.dialect.name).two_phase or connection.in_transaction():
-            raise no_two_phase(key, connection)
+            raise _no_two_phase(key, connection)
     with ExitStack() as stack:
         transactions = {
             key: stack.enter_context(connection.begin_twophase())
@@ -43,7 +43,16 @@ def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
     _commit(connections, transactions)
 
 
-def no_two_phase(key: str, connection: sa.Connection) -> ConfigurationError:
+def require_two_phase(key: str, connection: sa.Connection) -> None:
+    """Check that env.py has begun a transaction in two phases.
+
+    :raises ConfigurationError: if it has not.
+    """
+    if not isinstance(connection.get_transaction(), sa.TwoPhaseTransaction):
+        raise _no_two_phase(key, connection)
+
+
+def _no_two_phase(key: str, connection: sa.Connection) -> ConfigurationError:
     """Build the error for a database whose transaction cannot be prepared."""
     return ConfigurationError(
         f"Database '{key}' ('{connection.dialect.name}') takes no part in a two-phase commit.",

@@ -19,6 +19,7 @@ from flask_dbmigrate import CheckFailedError
 from flask_dbmigrate import ConfigurationError
 from flask_dbmigrate import DriftError
 from flask_dbmigrate import MigrationError
+from flask_dbmigrate import RevisionError
 
 KEYS = ("default", "a", "b")
 
@@ -282,6 +283,33 @@ class Item(db.Model):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("env_py", ENV_PYS[:1], ids=["ours"])
+def test_bind_without_models_offline(make_place: Callable[..., Place], env_py: str | None) -> None:
+    """There is no SQL for somebody else's database, unless it is named."""
+    place = make_place(env_py=env_py)
+    place.db.metadatas["b"].clear()
+    place.script("aaa")
+    code, out, said = place.run("upgrade", "--sql")
+    assert (code, said) == (0, "Database 'b' has no models: skipped.\n")
+    assert ("-- Database 'a'" in out, "-- Database 'b'" in out) == (True, False)
+    assert "CREATE TABLE t_aaa" in place.run("upgrade", "--sql", "--database", "b")[1]
+
+
+def test_relative_upgrade(make_place: Callable[..., Place]) -> None:
+    """One step up is one step of the default database: one that is there already stays."""
+    place = make_place()
+    place.script("aaa")
+    place.script("bbb", "aaa")
+    flask_dbmigrate.upgrade(database="a")
+    flask_dbmigrate.upgrade(revision="+1")
+    both = {"t_aaa", "t_bbb"}
+    assert place.tables() == {"default": {"t_aaa"}, "a": both, "b": {"t_aaa"}}
+    flask_dbmigrate.upgrade(revision="+1")
+    with pytest.raises(RevisionError, match=r"'\+1' goes further than there are revisions"):
+        flask_dbmigrate.upgrade(revision="+1")
+    assert place.tables() == {"default": both, "a": both, "b": both}
+
+
 def test_bind_that_lost_its_last_model(make_place: Callable[..., Place]) -> None:
     """A bind that was migrated stays ours: its last table is dropped like any other."""
     place = make_place()
@@ -537,6 +565,17 @@ def test_no_two_phase_commit(make_place: Callable[..., Place], env_py: str | Non
         "Error: Database 'default' ('sqlite') takes no part in a two-phase commit.",
     )
     assert place.tables() == {"default": set(), "a": set(), "b": set()}
+
+
+def test_two_phase_commit_of_one_database(
+    make_place: Callable[..., Place], postgresql_urls: dict[str, str]
+) -> None:
+    """One database has nothing to agree about with others."""
+    place = make_place(postgresql_urls)
+    place.app.config["DBMIGRATE_TWO_PHASE"] = True
+    place.script("aaa")
+    flask_dbmigrate.upgrade(database="a")
+    assert place.tables() == {"default": set(), "a": {"t_aaa"}}
 
 
 def test_two_phase_commit_that_the_server_forbids(

@@ -81,6 +81,23 @@ def test_object_with_engine_and_metadata(app: Flask, engine: sa.Engine) -> None:
     assert "thing" in sa.inspect(engine).get_table_names()
 
 
+def test_object_with_get_engine_and_metadatas(app: Flask, tmp_path: Path) -> None:
+    """``get_engine()`` is asked for each key that has models."""
+    urls = {key: f"sqlite:///{tmp_path / str(key)}.db" for key in (None, "two")}
+    engines = {key: sa.create_engine(url, poolclass=sa.NullPool) for key, url in urls.items()}
+    other = sa.MetaData()
+    sa.Table("other", other, sa.Column("id", sa.Integer, primary_key=True))
+    db = types.SimpleNamespace(
+        get_engine=lambda key=None: engines[key],
+        metadatas={None: thing(sa.MetaData()), "two": other},
+    )
+    flask_dbmigrate.Migrate(app, db)
+    with app.app_context():
+        flask_dbmigrate.init(multidb=True)
+        main_job()
+    assert "other" in sa.inspect(engines["two"]).get_table_names()
+
+
 def unfit(kind: str, url: str) -> t.Any:
     """An object that lacks something."""
     return {
@@ -227,6 +244,7 @@ def test_plain_sqlalchemy_incomplete(app: Flask, arguments: dict[str, t.Any]) ->
     ("arguments", "message"),
     [
         ({"metadata": object(), "url": "sqlite://"}, "a 'object' where it needs a MetaData"),
+        ({"metadata": [], "url": "sqlite://"}, "a 'list' where it needs a MetaData"),
         ({"metadata": sa.MetaData(), "engine": 7}, "a 'int' where it needs an Engine or a URL"),
         ({"metadata": sa.MetaData(), "engine": {"a": "sqlite://"}}, "have no key 'default'"),
     ],

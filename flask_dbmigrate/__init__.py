@@ -23,6 +23,7 @@ from .errors import DatabaseAccessError as DatabaseAccessError
 from .errors import DatabaseUnavailableError as DatabaseUnavailableError
 from .errors import DBMigrateError as DBMigrateError
 from .errors import DriftError as DriftError
+from .errors import LockNotAcquiredError as LockNotAcquiredError
 from .errors import MigrationDirectoryError as MigrationDirectoryError
 from .errors import MigrationError as MigrationError
 from .errors import MultipleHeadsError as MultipleHeadsError
@@ -74,6 +75,7 @@ if t.TYPE_CHECKING:
     from .runtime.result import DatabaseResult as DatabaseResult
     from .runtime.result import Listener as Listener
     from .runtime.result import StepResult as StepResult
+    from .runtime.settings import RunOptions as RunOptions
     from .script.revisions import Revision as Revision
 
 _homes = {
@@ -98,6 +100,7 @@ _homes = {
     "DatabaseResult": ".runtime.result",
     "Listener": ".runtime.result",
     "StepResult": ".runtime.result",
+    "RunOptions": ".runtime.settings",
     "Revision": ".script.revisions",
     **{name: ".commands" for names in _commands.FAMILIES.values() for name in names},
 }

@@ -18,7 +18,8 @@
     ├── CheckFailedError                 3    the answer is "no"; nothing broke
     │   ├── PendingRevisionsError
     │   └── DriftError
-    └── DatabaseUnavailableError         69   the database cannot be reached
+    ├── DatabaseUnavailableError         69   the database cannot be reached
+    └── LockNotAcquiredError             75   another run holds the database; safe to try again
 """
 
 from __future__ import annotations
@@ -219,3 +220,16 @@ class DatabaseUnavailableError(DBMigrateError):
     def __init__(self, message: str, *, hint: str = "", url: str = "") -> None:
         super().__init__(message, hint=hint)
         self.url = url
+
+
+class LockNotAcquiredError(DBMigrateError):
+    """Another run holds the migration lock of a database, or ours was lost. Safe to try again.
+
+    :param database: The database's key.
+    """
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+    def __init__(self, message: str, *, hint: str = "", database: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.database = database

@@ -171,6 +171,12 @@ class Progress(Listener):
     def database_skipped(self, database: str, reason: str) -> None:
         note(f"Database '{database}' {reason}: skipped.")
 
+    def lock_awaited(self, database: str, holder: str) -> None:
+        note(f"Waiting for database '{database}': it is being migrated by {holder}.")
+
+    def lock_missing(self, database: str) -> None:
+        note(f"Database '{database}' cannot be locked: see that no other run is at work on it.")
+
     def step_started(self, database: str, description: str) -> None:
         if self.is_terminal and self.shows_steps:
             click.echo(_running(database, description), nl=False, err=True)

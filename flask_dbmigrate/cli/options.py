@@ -38,6 +38,15 @@ two_phase_option = click.option(
     default=None,
     help="Let all databases commit or none (PostgreSQL).",
 )
+lock_option = click.option(
+    "--lock/--no-lock", default=None, help="Wait until no other run is at work (default)."
+)
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to wait for another run (default is 600).",
+)
 tag_option = click.option("--tag", help="Arbitrary tag; env.py can read it.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show more.")
 message_option = click.option("-m", "--message", help="What the revision does.")

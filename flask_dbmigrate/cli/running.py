@@ -14,6 +14,8 @@ from .console import Progress
 from .console import show
 from .options import database_option
 from .options import json_option
+from .options import lock_option
+from .options import lock_timeout_option
 from .options import output_option
 from .options import sql_option
 from .options import tag_option
@@ -45,6 +47,8 @@ def _run(
 @tag_option
 @database_option
 @two_phase_option
+@lock_option
+@lock_timeout_option
 @json_option
 def upgrade(**parameters: t.Any) -> None:
     """Upgrade to a later version."""
@@ -58,6 +62,8 @@ def upgrade(**parameters: t.Any) -> None:
 @tag_option
 @database_option
 @two_phase_option
+@lock_option
+@lock_timeout_option
 @json_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def downgrade(*, yes: bool, **parameters: t.Any) -> None:
@@ -72,6 +78,8 @@ def downgrade(*, yes: bool, **parameters: t.Any) -> None:
 @tag_option
 @database_option
 @two_phase_option
+@lock_option
+@lock_timeout_option
 @json_option
 @click.option("--purge", is_flag=True, help="Empty the version table first.")
 def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:
@@ -86,6 +94,8 @@ def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:
 @sql_option
 @output_option
 @database_option
+@lock_option
+@lock_timeout_option
 @json_option
 def ensure_version(**parameters: t.Any) -> None:
     """Create the version table if it does not exist."""

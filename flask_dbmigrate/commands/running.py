@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import itertools
-import os
 import re
 import typing as t
 
@@ -15,12 +14,12 @@ from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import DatabaseResult
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
+from flask_dbmigrate.runtime.settings import RunOptions
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import as_tuple
 
 from .workspace import Directory
-from .workspace import Keys
 from .workspace import open_workspace
 from .workspace import split_range
 from .workspace import Workspace
@@ -48,10 +47,8 @@ def upgrade(
     x_arg: XArg = None,
     *,
     command: str | None = None,
-    database: Keys = (),
-    two_phase: bool | None = None,
-    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
+    **options: t.Unpack[RunOptions],
 ) -> MigrationResult:
     """Apply pending revisions.
 
@@ -62,17 +59,14 @@ def upgrade(
     :param tag: Anything; env.py can read it.
     :param x_arg: What ``context.get_x_argument()`` gives to env.py.
     :param command: The command name of the ``Migrate`` object, if there are several.
-    :param database: The key of the database to run on, or several keys; by default all of them.
-    :param two_phase: Let all databases commit, or none, which PostgreSQL can; by default what
-        ``DBMIGRATE_TWO_PHASE`` says.
-    :param output: With ``sql``: the folder to write ``<key>.sql`` to, instead of stdout.
     :param listener: Is told about each revision.
+    :param options: Those of :class:`flask_dbmigrate.RunOptions`: ``database``, ``lock`` …
     :raises RevisionError: if the target cannot be found or reached.
     :raises MigrationError: if a revision fails.
     :raises DatabaseUnavailableError: if a database cannot be reached.
     """
     start, target = split_range(revision, sql=sql)
-    settings = _settings(database, two_phase, sql, output)
+    settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
 
     if re.fullmatch(r"\+\d+", target) and not sql:
@@ -81,7 +75,7 @@ def upgrade(
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.upgrade_steps(visit.directory, target, visit.before)
 
-    visits = workspace.run(
+    visits = workspace.run_locked(
         plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
     )
     return _result(visits)
@@ -95,10 +89,8 @@ def downgrade(
     x_arg: XArg = None,
     *,
     command: str | None = None,
-    database: Keys = (),
-    two_phase: bool | None = None,
-    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
+    **options: t.Unpack[RunOptions],
 ) -> MigrationResult:
     """Take revisions back.
 
@@ -116,7 +108,7 @@ def downgrade(
             "'downgrade --sql' needs to know where to start.",
             hint=f"Give a range, such as 'flask db downgrade --sql head:{target}'.",
         )
-    settings = _settings(database, two_phase, sql, output)
+    settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
     if re.fullmatch(r"(.+@)?-\d+", target) and not sql:
         target = _same_downgrade(workspace, target)
@@ -124,7 +116,7 @@ def downgrade(
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.downgrade_steps(visit.directory, target, visit.before)
 
-    visits = workspace.run(
+    visits = workspace.run_locked(
         plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
     )
     return _result(visits)
@@ -184,10 +176,8 @@ def stamp(
     *,
     x_arg: XArg = None,
     command: str | None = None,
-    database: Keys = (),
-    two_phase: bool | None = None,
-    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
+    **options: t.Unpack[RunOptions],
 ) -> MigrationResult:
     """Say where a database stands, without running anything.
 
@@ -211,7 +201,7 @@ def stamp(
             hint="Give the same start in each range.",
         )
     targets = tuple(target for _, target in ranges)
-    settings = _settings(database, two_phase, sql, output)
+    settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
@@ -222,9 +212,10 @@ def stamp(
             name = script.revision if script else "base"
             yield from _alembic.stamp_steps(visit.directory, (name,), visit.heads)
 
-    visits = workspace.run(
+    visits = workspace.run_locked(
         plan,
         listener=listener,
+        always=True,
         as_sql=sql,
         starting_rev=next(iter(starts), None),
         destination_rev=targets,
@@ -240,9 +231,8 @@ def ensure_version(
     *,
     x_arg: XArg = None,
     command: str | None = None,
-    database: Keys = (),
-    output: str | os.PathLike[str] | None = None,
     listener: Listener = SILENT,
+    **options: t.Unpack[RunOptions],
 ) -> MigrationResult:
     """Create the version table of each database unless it exists.
 
@@ -255,24 +245,9 @@ def ensure_version(
         _alembic.ensure_version_table(visit.context)
         return ()
 
-    settings = _settings(database, False, sql, output)
+    settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
-    return _result(workspace.run(plan, listener=listener, as_sql=sql))
-
-
-def _settings(
-    database: Keys, two_phase: bool | None, sql: bool, output: str | os.PathLike[str] | None
-) -> RunSettings:
-    if output is not None and not sql:
-        raise ConfigurationError(
-            "'--output' is the folder for the files of '--sql', which is missing.",
-            hint="Add '--sql', or leave '--output' out.",
-        )
-    return RunSettings(
-        as_tuple(database),
-        False if sql else two_phase,
-        None if output is None else os.fspath(output),
-    )
+    return _result(workspace.run_locked(plan, listener=listener, always=True, as_sql=sql))
 
 
 def _result(visits: list[Visit]) -> MigrationResult:

@@ -19,6 +19,7 @@ from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
+from flask_dbmigrate.runtime.runner import run_locked
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.runtime.settings import SETTINGS
 from flask_dbmigrate.runtime.settings import settings_of
@@ -47,6 +48,25 @@ class Workspace:
         """Run env.py with a plan; see :func:`run_environment`."""
         return run_environment(
             self.state, self.config, self.directory, plan, listener=listener, **context_options
+        )
+
+    def run_locked(
+        self,
+        plan: Plan,
+        *,
+        listener: Listener = SILENT,
+        always: bool = False,
+        **context_options: t.Any,
+    ) -> list[Visit]:
+        """Change the databases; see :func:`flask_dbmigrate.runtime.runner.run_locked`."""
+        return run_locked(
+            self.state,
+            self.config,
+            self.directory,
+            plan,
+            listener=listener,
+            always=always,
+            **context_options,
         )
 
     def look(self) -> list[Visit]:
@@ -88,11 +108,9 @@ def open_workspace(
     state = current_state(command)
     defaults = read_settings(state.app.config)  # a wrong one stops every command
     _require_known(state, settings.databases)
-    if settings.two_phase is None:
-        settings = replace(settings, two_phase=defaults.two_phase)
     # Alembic's own messages go to stdout: 'quiet' is its documented way to switch them off
     config = make_config(state, directory, x_arg, ("quiet", *opts))
-    config.attributes[SETTINGS] = settings
+    config.attributes[SETTINGS] = settings.completed_by(defaults)
     return Workspace(state, config, open_directory(config))
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from .base import ConnectionProblem as ConnectionProblem
 from .base import DialectFacts as DialectFacts
 from .base import ExtensionObjects as ExtensionObjects
+from .locks import MigrationLock as MigrationLock
 
 
 def facts_of(name: str) -> DialectFacts:

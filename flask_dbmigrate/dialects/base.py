@@ -8,6 +8,8 @@ import os
 
 import sqlalchemy as sa
 
+from .locks import MigrationLock
+
 
 class ConnectionProblem(enum.Enum):
     """Why a connection could not be made."""
@@ -71,6 +73,13 @@ class DialectFacts:
     def words(self, error: BaseException) -> str:
         """Extract what the DBMS itself said."""
         return str(error)
+
+    def lock(self, engine: sa.Engine, *name: str | None) -> MigrationLock | None:
+        """Make the migration lock of a database, not yet acquired; None if the DBMS has none.
+
+        :param name: What tells it from other locks in this database.
+        """
+        return None
 
     def extension_objects(self, connection: sa.Connection) -> ExtensionObjects:
         """Look up what belongs to an extension."""

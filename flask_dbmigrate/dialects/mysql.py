@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import sqlalchemy as sa
 
 from .base import ConnectionProblem
 from .base import DialectFacts
+from .locks import digest
+from .locks import MigrationLock
+from .locks import own_connection
 
 # MariaDB Server documentation, "MariaDB Error Code Reference".
 _PROBLEMS = {
@@ -36,6 +41,41 @@ class MySQL(DialectFacts):
     def words(self, error: BaseException) -> str:
         message = error.args[1] if len(error.args) > 1 else error
         return str(getattr(error, "msg", None) or message)
+
+    def lock(self, engine: sa.Engine, *name: str | None) -> MigrationLock | None:
+        return NamedLock(engine, *name)
+
+
+class NamedLock:
+    """``GET_LOCK()``, on a connection of its own. Its names are the server's, not a database's."""
+
+    def __init__(self, engine: sa.Engine, *name: str | None) -> None:
+        self.connection = own_connection(engine, "AUTOCOMMIT")
+        self.connection.exec_driver_sql(f"SET SESSION wait_timeout = {_LONGEST}")
+        database = self.connection.scalar(sa.text("SELECT DATABASE()"))
+        self.name = f"flask_dbmigrate:{digest(database, *name).hex()}"
+
+    def _ask(self, function: str) -> t.Any:
+        return self.connection.scalar(sa.text(f"SELECT {function}"), {"name": self.name})
+
+    def acquire(self) -> bool:
+        return bool(self._ask("GET_LOCK(:name, 1)"))
+
+    def holder(self) -> str:
+        connection = self._ask("IS_USED_LOCK(:name)")
+        return f"the server's connection {connection}" if connection else "another run"
+
+    def is_held(self) -> bool:
+        try:
+            return bool(self._ask("IS_USED_LOCK(:name) = CONNECTION_ID()"))
+        except sa.exc.DBAPIError:
+            return False
+
+    def release(self) -> None:
+        self.connection.close()
+
+
+_LONGEST = 31536000  # MariaDB Server documentation, "wait_timeout": seconds
 
 
 FACTS = MySQL()

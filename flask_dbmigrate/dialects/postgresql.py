@@ -10,6 +10,9 @@ import sqlalchemy as sa
 from .base import ConnectionProblem
 from .base import DialectFacts
 from .base import ExtensionObjects
+from .locks import digest
+from .locks import MigrationLock
+from .locks import own_connection
 
 # PostgreSQL 15 documentation, appendix A: "PostgreSQL Error Codes".
 _PROBLEMS = {
@@ -79,6 +82,71 @@ class PostgreSQL(DialectFacts):
             else:
                 tables.update({(schema, table), (None if is_visible else schema, table)})
         return ExtensionObjects(frozenset(schemas), frozenset(tables))
+
+    def lock(self, engine: sa.Engine, *name: str | None) -> MigrationLock | None:
+        return AdvisoryLock(engine, *name)
+
+
+class AdvisoryLock:
+    """An advisory lock in a transaction of its own, which poolers keep on one connection.
+
+    It is polled, never waited for: a session that waits in a transaction and the
+    ``CREATE INDEX CONCURRENTLY`` of the holder would wait for each other.
+    """
+
+    def __init__(self, engine: sa.Engine, *name: str | None) -> None:
+        self.connection = own_connection(engine, "READ COMMITTED")
+        database = self.connection.scalar(sa.text("SELECT current_database()"))
+        self.connection.rollback()
+        self.key = int.from_bytes(digest(database, *name), "big", signed=True)
+
+    def acquire(self) -> bool:
+        held = self.connection.scalar(
+            sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": self.key}
+        )
+        if held:
+            self._stay()
+        else:
+            self.connection.rollback()
+        return bool(held)
+
+    def _stay(self) -> None:
+        """Let the server keep the idle transaction, and no snapshot.
+
+        The last statement must have no parameters: psycopg 3 keeps a snapshot for those, and
+        ``CREATE INDEX CONCURRENTLY`` waits for all snapshots to end.
+        """
+        self.connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        if (self.connection.dialect.server_version_info or ()) >= (17,):
+            self.connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
+
+    def holder(self) -> str:
+        row = self.connection.execute(
+            sa.text(
+                "SELECT a.pid, a.application_name, a.client_addr, a.xact_start "
+                "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+                "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
+                "AND (l.classid::bigint << 32) | l.objid::bigint = :key"
+            ),
+            {"key": self.key},
+        ).first()
+        self.connection.rollback()
+        if row is None:
+            return "another run"
+        place = f" on {row.client_addr}" if row.client_addr else ""
+        name = f" '{row.application_name}'" if row.application_name else ""
+        since = f", since {row.xact_start:%H:%M:%S}" if row.xact_start else ""
+        return f"the server process {row.pid}{name}{place}{since}"
+
+    def is_held(self) -> bool:
+        try:
+            self._stay()
+        except sa.exc.DBAPIError:
+            return False
+        return True
+
+    def release(self) -> None:
+        self.connection.close()
 
 
 class _Report(t.NamedTuple):

@@ -42,6 +42,7 @@ class Visit:
     :param arguments: What env.py gives to the functions of scripts.
     :param before: The heads the database was at when the visit began.
     :param heads: The heads it is at after the steps run so far.
+    :param pending: The steps that are to be run, if somebody looked.
     :param script: The script that is running.
     """
 
@@ -52,9 +53,15 @@ class Visit:
     before: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     steps: list[StepResult] = field(default_factory=list)
+    pending: tuple[str, ...] = ()
     script: Script | None = None
     is_done: bool = False
     file: str | None = None
+
+    @property
+    def bind_key(self) -> str | None:
+        """The bind key; None for the default database."""
+        return self.arguments.get("engine_name") or None
 
     @property
     def engine(self) -> sa.Engine | None:
@@ -75,12 +82,31 @@ Plan = t.Callable[[Visit], t.Iterable[_alembic.Step]]
 class Recorder:
     """Follows a run from database to database and from step to step."""
 
-    def __init__(self, plan: Plan, directory: ScriptDirectory, listener: Listener) -> None:
+    def __init__(self, plan: Plan | None, directory: ScriptDirectory, listener: Listener) -> None:
         self.plan = plan
         self.directory = directory
         self.listener = listener
+        self.is_look = False
+        self.before_step: t.Callable[[str], None] = lambda key: None
         self.visits: list[Visit] = []
+        self._skipped: set[str] = set()
         self._applied: MigrationInfo
+
+    def look(self, *, without_plan: bool = False) -> Recorder:
+        """Make the recorder that only notes what is pending, for a pass before this one.
+
+        :param without_plan: Do not ask the plan: it is not to be evaluated twice.
+        """
+        look = Recorder(None if without_plan else self.plan, self.directory, self.listener)
+        look.is_look = True
+        look._skipped = self._skipped
+        return look
+
+    def skip(self, key: str, reason: str) -> None:
+        """Tell the listener once that nothing is done with a database."""
+        if key not in self._skipped:
+            self._skipped.add(key)
+            self.listener.database_skipped(key, reason)
 
     @property
     def script(self) -> Script | None:
@@ -101,12 +127,16 @@ class Recorder:
         """
         visit = self.visits[-1]
         visit.before = visit.heads = heads
+        if self.plan is None:
+            return
         require_known(visit)
+        if self.is_look:
+            visit.pending = tuple(map(str, self.plan(visit)))
+            return
         for step in self.plan(visit):
+            self.before_step(visit.key)
             visit.script = _alembic.script_of(step)
-            _alembic.adapt_function(
-                step, visit.arguments, is_default=not visit.arguments.get("engine_name")
-            )
+            _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
             description = str(step)
             self.listener.step_started(visit.key, description)
             started = time.monotonic()
@@ -242,7 +272,7 @@ class RunEnvironment(EnvironmentContext):
             require_two_phase(key, connection)
         reason = self.selection.reason_to_skip(bind_key, context)
         if reason is not None:
-            self.recorder.listener.database_skipped(key, reason)
+            self.recorder.skip(key, reason)
         return reason is None
 
 

@@ -57,6 +57,12 @@ class Listener:
     def database_skipped(self, database: str, reason: str) -> None:
         """Nothing is done with a database, because it ``reason``: "has no models"."""
 
+    def lock_awaited(self, database: str, holder: str) -> None:
+        """Another run, the ``holder``, is at work on a database: told at once, then every 30 s."""
+
+    def lock_missing(self, database: str) -> None:
+        """The DBMS has no lock: nothing keeps two runs from working on a database at once."""
+
     def step_started(self, database: str, description: str) -> None:
         """A step is about to run."""
 

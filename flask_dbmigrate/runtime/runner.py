@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 import logging.config
 import threading
 import typing as t
@@ -27,9 +30,12 @@ from .environment import Recorder
 from .environment import RunEnvironment
 from .environment import Visit
 from .failure import explain_failure
+from .locking import locked
+from .locking import require_held
 from .offline import nothing_executed
 from .result import Listener
 from .result import SILENT
+from .settings import SETTINGS
 from .settings import settings_of
 
 _turn = threading.Lock()  # Alembic's context is a module global
@@ -51,47 +57,123 @@ def run_environment(
     :returns: The databases that were visited.
     :raises DBMigrateError: whatever went wrong, explained.
     """
-    if running.get() is not None:
-        raise ConfigurationError(
-            "A command is running already, and this call comes from inside of it.",
-            hint="In a revision use 'op.get_context()' and 'op.get_bind()' instead.",
-        )
-    recorder = Recorder(plan, directory, listener)
-    databases = _databases(state)
-    environment = RunEnvironment(
-        config,
-        directory,
-        recorder=recorder,
-        options=dict(state.configure_args),
-        databases=databases,
-        **context_options,
-    )
+    run = _Run(state, config, directory, context_options)
+    return run.in_turn(lambda: run.visit(Recorder(plan, directory, listener)))
 
-    def run() -> None:
+
+def run_locked(
+    state: MigrateState,
+    config: Config,
+    directory: ScriptDirectory,
+    plan: Plan,
+    *,
+    listener: Listener = SILENT,
+    always: bool = False,
+    **context_options: t.Any,
+) -> list[Visit]:
+    """Look what is to be done, and do it while no other run is at work on these databases.
+
+    Where nothing is to be done, nothing is locked. Parameters and errors are those of
+    :func:`run_environment`.
+
+    :param always: Whether there is something to do even if the plan has no steps.
+    :raises LockNotAcquiredError: if another run holds a database for too long.
+    """
+    run = _Run(state, config, directory, context_options)
+    settings = settings_of(config)
+
+    recorder = Recorder(plan, directory, listener)
+
+    def look_lock_run() -> list[Visit]:
+        looked = run.look(recorder.look(without_plan=always))
+        if not always and not any(visit.pending for visit in looked):
+            return looked
+        assert settings.lock_timeout is not None
+        with locked(looked, timeout=settings.lock_timeout, listener=listener) as locks:
+            recorder.before_step = partial(require_held, locks)
+            return run.visit(recorder)
+
+    is_guarded = settings.lock and not run.is_offline and not run.is_handed_in
+    return run.in_turn(look_lock_run if is_guarded else lambda: run.visit(recorder))
+
+
+class _Run:
+    """What all passes through env.py have in common.
+
+    :param context_options: As for Alembic's ``EnvironmentContext``.
+    """
+
+    def __init__(
+        self,
+        state: MigrateState,
+        config: Config,
+        directory: ScriptDirectory,
+        context_options: dict[str, t.Any],
+    ) -> None:
+        self.state = state
+        self.config = config
+        self.directory = directory
+        self.context_options = context_options
+        self.databases = _databases(state)
+        self.is_offline = bool(context_options.get("as_sql"))
+        self.is_handed_in = "connection" in config.attributes
+
+    def in_turn(self, work: t.Callable[[], list[Visit]]) -> list[Visit]:
+        """Do some work when no other thread runs env.py, and where asyncio engines connect."""
+        if running.get() is not None:
+            raise ConfigurationError(
+                "A command is running already, and this call comes from inside of it.",
+                hint="In a revision use 'op.get_context()' and 'op.get_bind()' instead.",
+            )
+        state = self.state
+        is_left_to_env = self.is_offline or self.is_handed_in or runs_event_loop(self.directory)
+        engines = [] if is_left_to_env else [database.engine for database in self.databases]
+        with _turn, answering(state), _options_kept(state), _application_logging_kept():
+            return run_with_event_loop(work, engines)
+
+    def look(self, recorder: Recorder) -> list[Visit]:
+        """See where the databases stand and what is pending, and change nothing."""
+        settings = settings_of(self.config)
+        self.config.attributes[SETTINGS] = replace(settings, two_phase=False)
+        try:
+            return self.visit(recorder, dont_mutate=True, purge=False)
+        finally:
+            self.config.attributes[SETTINGS] = settings
+
+    def visit(self, recorder: Recorder, **more_options: t.Any) -> list[Visit]:
+        """Run env.py."""
+        environment = RunEnvironment(
+            self.config,
+            self.directory,
+            recorder=recorder,
+            options=dict(self.state.configure_args),
+            databases=self.databases,
+            **{**self.context_options, **more_options},
+        )
+        with self._nothing_executed_offline(recorder):
+            self._run_env(environment, recorder)
+        environment.write_sql()
+        if not recorder.visits:
+            require_complete(self.directory)
+        settings_of(self.config).require_visited(visit.key for visit in recorder.visits)
+        return recorder.visits
+
+    def _run_env(self, environment: RunEnvironment, recorder: Recorder) -> None:
         try:
             with environment:
-                directory.run_env()
+                self.directory.run_env()
         except DBMigrateError:
             raise
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) and recorder.script is None:
                 raise
-            raise explain_failure(error, state, recorder) from error
+            raise explain_failure(error, self.state, recorder) from error
 
-    engines = [database.engine for database in databases]
-    with _turn, answering(state), _options_kept(state), _application_logging_kept():
-        if environment.is_offline_mode():
-            with nothing_executed(engines, lambda: recorder.script is not None):
-                run()
-        elif "connection" in config.attributes or runs_event_loop(directory):
-            run()
-        else:
-            run_with_event_loop(run, engines)
-    environment.write_sql()
-    if not recorder.visits:
-        require_complete(directory)
-    settings_of(config).require_visited(visit.key for visit in recorder.visits)
-    return recorder.visits
+    def _nothing_executed_offline(self, recorder: Recorder) -> t.ContextManager[None]:
+        if not self.is_offline:
+            return nullcontext()
+        engines = [database.engine for database in self.databases]
+        return nothing_executed(engines, lambda: recorder.script is not None)
 
 
 def _databases(state: MigrateState) -> tuple[Database, ...]:

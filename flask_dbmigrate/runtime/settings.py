@@ -3,29 +3,82 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import fields
+from dataclasses import replace
+import os
 import typing as t
 
 from alembic.config import Config
 
+from flask_dbmigrate.config import Settings
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.script.revisions import as_tuple
 
 SETTINGS = "flask_dbmigrate.settings"
 """The key of ``Config.attributes`` under which env.py finds its :class:`RunSettings`."""
 
 
+class RunOptions(t.TypedDict, total=False):
+    """The options that all commands have which change databases."""
+
+    database: str | t.Sequence[str]
+    """The key of the database to run on, or several keys; by default all of them."""
+
+    two_phase: bool | None
+    """Let all databases commit or none, which PostgreSQL can (``DBMIGRATE_TWO_PHASE``)."""
+
+    output: str | os.PathLike[str] | None
+    """With ``sql``: the folder to write ``<key>.sql`` to; by default the SQL goes to stdout."""
+
+    lock: bool | None
+    """Wait until no other run is at work on a database (``DBMIGRATE_LOCK``)."""
+
+    lock_timeout: float | None
+    """How long to wait for that, in seconds (``DBMIGRATE_LOCK_TIMEOUT``)."""
+
+
 @dataclass(frozen=True)
 class RunSettings:
-    """How a command is to run.
+    """How a command is to run; None is for what the application's settings say.
 
-    :param databases: The keys of the databases to run on; none for all.
-    :param two_phase: Whether the databases commit in two phases, so that all do or none; None for
-        what the application's settings say.
-    :param output: The folder for SQL files; None for stdout.
+    The attributes are those of :class:`RunOptions`; no ``databases`` means all.
     """
 
     databases: tuple[str, ...] = ()
     two_phase: bool | None = None
     output: str | None = None
+    lock: bool | None = None
+    lock_timeout: float | None = None
+
+    @classmethod
+    def of(cls, options: RunOptions, *, sql: bool) -> RunSettings:
+        """Take over the options of a command.
+
+        :param sql: Whether it writes SQL instead of changing databases.
+        :raises ConfigurationError: if an option is for ``sql`` only.
+        """
+        output = options.get("output")
+        if output is not None and not sql:
+            raise ConfigurationError(
+                "'--output' is the folder for the files of '--sql', which is missing.",
+                hint="Add '--sql', or leave '--output' out.",
+            )
+        return cls(
+            databases=as_tuple(options.get("database")),
+            two_phase=False if sql else options.get("two_phase"),
+            output=None if output is None else os.fspath(output),
+            lock=options.get("lock"),
+            lock_timeout=options.get("lock_timeout"),
+        )
+
+    def completed_by(self, settings: Settings) -> RunSettings:
+        """Take what the command was not told from the application's settings."""
+        missing = {
+            field.name: getattr(settings, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) is None and hasattr(settings, field.name)
+        }
+        return replace(self, **missing)
 
     def is_chosen(self, key: str) -> bool:
         """Tell whether to run on a database."""

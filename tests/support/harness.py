@@ -11,6 +11,7 @@ from pathlib import Path
 import subprocess
 import sys
 import textwrap
+import time
 import typing as t
 
 from flask import Flask
@@ -48,6 +49,28 @@ def create_app():
     Migrate(app, db{arguments})
     return app
 """
+
+
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a process, without what this one was told."""
+    return {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("FLASK_", "PYTEST_"))
+            and name not in ("EDITOR", "VISUAL", "PYTHONDONTWRITEBYTECODE")
+        },
+        "NO_COLOR": "1",
+        **(more or {}),
+    }
+
+
+def wait_until(condition: t.Callable[[], bool]) -> None:
+    """Wait for another process to do something."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 30 seconds"
+        time.sleep(0.02)  # no event tells what another process has done
 
 
 class Application(t.NamedTuple):
@@ -94,21 +117,27 @@ class Project:
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a Python module as a command, without a terminal."""
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("FLASK_", "PYTEST_"))
-            and name not in ("EDITOR", "VISUAL", "PYTHONDONTWRITEBYTECODE")
-        }
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=cwd or self.folder,
-            env={**environment, "NO_COLOR": "1", **(env or {})},
+            env=environment(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``flask db`` with these arguments, and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "flask", "db", *arguments],
+            cwd=self.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def flask(

@@ -41,7 +41,8 @@ def test_wrong_type(value: t.Any) -> None:
         ("DBMIGRATE_TWOPHASE", "Did you mean 'DBMIGRATE_TWO_PHASE'?"),
         (
             "DBMIGRATE_COLOUR",
-            "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_TWO_PHASE'.",
+            "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_LOCK', "
+            "'DBMIGRATE_LOCK_TIMEOUT', 'DBMIGRATE_TWO_PHASE'.",
         ),
     ],
 )

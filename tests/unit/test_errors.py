@@ -38,6 +38,7 @@ ATTRIBUTES: dict[str, dict[str, t.Any]] = {
     "PendingRevisionsError": {"database": "default", "pending": ("one", "two")},
     "DriftError": {"differences": (DIFFERENCE,)},
     "DatabaseUnavailableError": {"url": "postgresql://user:***@host/name"},
+    "LockNotAcquiredError": {"database": "default"},
 }
 
 EXIT_CODES = {
@@ -58,6 +59,7 @@ EXIT_CODES = {
     "PendingRevisionsError": 3,
     "DriftError": 3,
     "DatabaseUnavailableError": 69,
+    "LockNotAcquiredError": 75,
 }
 
 

@@ -1,0 +1,93 @@
+"""One run at a time on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from contextlib import ExitStack
+import random
+import time
+
+import sqlalchemy as sa
+
+from flask_dbmigrate.databases import Database
+from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import MigrationLock
+from flask_dbmigrate.errors import LockNotAcquiredError
+
+from .connection import connection_error
+from .environment import Visit
+from .result import Listener
+
+_REMINDER = 30
+"""Seconds between two reports on who holds a lock."""
+
+Locks = Mapping[str, MigrationLock]
+"""The locks that a run holds, by the keys of the databases."""
+
+
+@contextmanager
+def locked(visits: Iterable[Visit], *, timeout: float, listener: Listener) -> Iterator[Locks]:
+    """Hold the migration locks of these databases, as far as their DBMS have one.
+
+    All runs lock them in the same order, so that no two wait for each other.
+
+    :param visits: What was seen of the databases.
+    :param timeout: How long to wait for each, in seconds.
+    :raises LockNotAcquiredError: if one is not free in time.
+    """
+    with ExitStack() as stack:
+        locks = {}
+        for visit in sorted(visits, key=lambda visit: (visit.result.url, visit.key)):
+            lock = _lock_of(visit)
+            if lock is None:
+                listener.lock_missing(visit.key)
+                continue
+            stack.callback(lock.release)
+            _wait_for(lock, visit.key, timeout, listener)
+            locks[visit.key] = lock
+        yield locks
+
+
+def _lock_of(visit: Visit) -> MigrationLock | None:
+    engine, context = visit.engine, visit.context
+    assert engine is not None
+    try:
+        return facts_of(engine.dialect.name).lock(
+            engine, context.version_table_schema, context.version_table
+        )
+    except sa.exc.DBAPIError as error:
+        raise connection_error(error, Database(visit.bind_key, engine, sa.MetaData())) from error
+
+
+def _wait_for(lock: MigrationLock, key: str, timeout: float, listener: Listener) -> None:
+    started = time.monotonic()
+    next_report = 0.0
+    while not lock.acquire():
+        waited = time.monotonic() - started
+        if waited >= timeout:
+            raise LockNotAcquiredError(
+                f"Database '{key}' is still being migrated by {lock.holder()}, "
+                f"after {waited:.0f} s of waiting.",
+                hint="Try again when that run has finished, or raise '--lock-timeout'.",
+                database=key,
+            )
+        if waited >= next_report:
+            next_report = waited + _REMINDER
+            listener.lock_awaited(key, lock.holder())
+        time.sleep(random.uniform(0.2, 0.5))
+
+
+def require_held(locks: Locks, key: str) -> None:
+    """Check before a revision that the lock was not lost.
+
+    :raises LockNotAcquiredError: if it was: another run may have begun.
+    """
+    if key in locks and not locks[key].is_held():
+        raise LockNotAcquiredError(
+            f"The connection that held the migration lock of database '{key}' was lost.",
+            hint="What is done is recorded: run the command again.",
+            database=key,
+        )

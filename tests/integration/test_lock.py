@@ -1,0 +1,239 @@
+"""Only one run at a time works on a database: processes, kills, and what waiting looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import signal
+import subprocess
+import threading
+import typing as t
+
+from harness import Project
+from harness import wait_until
+import pytest
+import servers
+
+import flask_dbmigrate
+from flask_dbmigrate import LockNotAcquiredError
+
+LEGACY_ENV_PY = """
+from alembic import context
+from flask import current_app
+
+db = current_app.extensions["migrate"].db
+with db.engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=db.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+SLOW = ["import time", "time.sleep(0.3)"]
+
+
+@pytest.fixture(params=["sqlite", "psycopg", "asyncpg", "pymysql", "aiosqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A new database on each DBMS, and on drivers of both kinds."""
+    driver: str = request.param
+    if driver.endswith("sqlite"):
+        name = "sqlite" if driver == "sqlite" else "sqlite+aiosqlite"
+        yield f"{name}:///{tmp_path / 'test.db'}"
+        return
+    name = "mysql_server" if driver == "pymysql" else "postgresql_server"
+    server: servers.Server = request.getfixturevalue(name)
+    with server.database(driver) as found:
+        yield found
+
+
+@pytest.fixture(params=[None, LEGACY_ENV_PY], ids=["ours", "legacy"])
+def project(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> Project:
+    """A project with three revisions: a table, a row that must be there once, a column."""
+    project = Project(tmp_path / "project", url)
+    project.db("init")
+    if request.param is not None:
+        (project.folder / "migrations" / "env.py").write_text(request.param)
+    table = "op.create_table('t', sa.Column('id', sa.Integer))"
+    project.revision("aaa", upgrade=[table, *SLOW], downgrade=["op.drop_table('t')"])
+    insert = "op.execute('INSERT INTO t (id) VALUES (1)')"
+    project.revision("bbb", "aaa", upgrade=[insert, *SLOW])
+    project.revision("ccc", "bbb", upgrade=["op.add_column('t', sa.Column('a', sa.Integer))"])
+    return project
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Wait for processes: the exit code and stderr of each."""
+    ended = []
+    for process in processes:
+        _, said = process.communicate(timeout=100)
+        ended.append((process.returncode, said))
+    return ended
+
+
+@pytest.mark.parametrize("target", ["head", "ccc"])
+def test_eight_processes_at_once(project: Project, target: str) -> None:
+    """All exit 0, exactly one does the work, and each row is there once."""
+    if target == "ccc":  # half-way
+        project.db("upgrade", "aaa")
+    ended = finish([project.start("upgrade", target) for _ in range(8)])
+    assert [code for code, _ in ended] == [0] * 8, ended
+    workers = [said for _, said in ended if "Running upgrade" in said]
+    assert len(workers) == 1
+    assert project.query("SELECT id, a FROM t") == [(1, None)]
+    assert project.db("current") == "ccc (head)\n"
+
+
+def test_survivor_goes_on(project: Project) -> None:
+    """The holder is killed in its second revision: those who wait finish its work."""
+    kill = ["import os, pathlib, signal", "pathlib.Path('killed').touch(exist_ok=False)"]
+    project.revision(
+        "bbb",
+        "aaa",
+        upgrade=[
+            f"{kill[0]}",
+            "killed = pathlib.Path('killed')",
+            "if not killed.exists():",
+            "    killed.touch()",
+            "    os.kill(os.getpid(), 9)",
+            "op.execute('INSERT INTO t (id) VALUES (1)')",
+        ],
+    )
+    ended = finish([project.start("upgrade") for _ in range(4)])
+    assert sorted(code for code, _ in ended) == [-signal.SIGKILL, 0, 0, 0], ended
+    assert project.query("SELECT id, a FROM t") == [(1, None)]
+    assert project.db("current") == "ccc (head)\n"
+
+
+def test_who_holds_the_lock(tmp_path: Path, url: str) -> None:
+    """While waiting it is said once who is at work; after the timeout the exit code is 75."""
+    project = Project(tmp_path / "project", url)
+    project.db("init")
+    project.revision(
+        "aaa",
+        upgrade=[
+            "import pathlib, time",
+            "pathlib.Path('running').touch()",
+            "while not pathlib.Path('go').exists():",
+            "    time.sleep(0.05)",
+        ],
+    )
+    holder = project.start("upgrade")
+    wait_until((project.folder / "running").exists)
+    waiter = project.flask("db", "upgrade", "--lock-timeout", "0.6")
+    assert waiter.returncode == 75, waiter.stderr
+    first, last, hint = waiter.stderr.splitlines()
+    assert first.startswith("Waiting for database 'default': it is being migrated by ")
+    assert last.startswith("Error: Database 'default' is still being migrated by ")
+    assert "raise '--lock-timeout'" in hint
+    nobody = project.flask("db", "current")
+    assert nobody.returncode == 0, "looking needs no lock"
+    (project.folder / "go").touch()
+    assert finish([holder])[0][0] == 0
+    assert "nothing to do" in project.flask("db", "upgrade", "--lock-timeout", "0").stderr
+
+
+def test_nothing_pending_takes_no_lock(tmp_path: Path, url: str) -> None:
+    """An upgrade with nothing to do does not wait for a run that is at work elsewhere."""
+    project = Project(tmp_path / "project", url)
+    project.db("init")
+    project.revision("aaa")
+    project.db("upgrade")
+    project.revision(
+        "bbb",
+        "aaa",
+        upgrade=[
+            "import pathlib, time",
+            "pathlib.Path('running').touch()",
+            "while not pathlib.Path('go').exists():",
+            "    time.sleep(0.05)",
+        ],
+    )
+    holder = project.start("upgrade")
+    wait_until((project.folder / "running").exists)
+    done = project.flask("db", "upgrade", "aaa", "--lock-timeout", "0")
+    (project.folder / "go").touch()
+    assert done.returncode == 0, done.stderr
+    assert finish([holder])[0][0] == 0
+
+
+def test_threads_take_turns(make_application: t.Any, tmp_path: Path) -> None:
+    """Runs in one process take turns, and the result of each is its own."""
+    applications = [
+        make_application(f"app{number}", url=f"sqlite:///{tmp_path / str(number)}.db")
+        for number in range(4)
+    ]
+    with applications[0].app.app_context():
+        flask_dbmigrate.init()
+        Project(tmp_path, "sqlite://").revision("aaa", upgrade=SLOW)
+    results: dict[int, t.Any] = {}
+
+    def run(number: int) -> None:
+        with applications[number].app.app_context():
+            results[number] = flask_dbmigrate.upgrade()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [results[number].databases[0].url.rpartition("/")[2] for number in range(4)] == [
+        f"{number}.db" for number in range(4)
+    ]
+
+
+def test_lock_that_is_lost(make_application: t.Any, postgresql_url: str, tmp_path: Path) -> None:
+    """A run whose lock's connection was lost stops before its next revision."""
+    application = make_application(url=postgresql_url)
+    with application.app.app_context():
+        flask_dbmigrate.init()
+        folder = Project(tmp_path, postgresql_url)
+        kill = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        folder.revision("aaa", upgrade=[f"op.execute({kill!r})"])
+        folder.revision("bbb", "aaa")
+        with pytest.raises(LockNotAcquiredError, match=r"that held the migration lock .* was lost"):
+            flask_dbmigrate.upgrade()
+
+
+def test_no_lock(make_application: t.Any, sqlite_url: str, tmp_path: Path) -> None:
+    """``--no-lock`` and ``DBMIGRATE_LOCK`` do without."""
+    application = make_application()
+    lock = tmp_path / "test.db-dbmigrate.lock"
+    with application.app.app_context():
+        flask_dbmigrate.init()
+        Project(tmp_path, sqlite_url).revision("aaa")
+        flask_dbmigrate.upgrade(lock=False)
+        assert not lock.exists()
+        application.app.config["DBMIGRATE_LOCK"] = False
+        flask_dbmigrate.downgrade()
+        assert not lock.exists()
+        flask_dbmigrate.upgrade(lock=True)
+        assert lock.exists()
+
+
+def test_snapshot_of_the_lock(make_application: t.Any, postgresql_url: str, tmp_path: Path) -> None:
+    """On PostgreSQL the lock holds no snapshot, so CREATE INDEX CONCURRENTLY does not wait."""
+    application = make_application(url=postgresql_url)
+    folder = Project(tmp_path, postgresql_url)
+    with application.app.app_context():
+        flask_dbmigrate.init()
+        folder.revision(
+            "aaa",
+            upgrade=[
+                "op.create_table('t', sa.Column('id', sa.Integer))",
+                "rows = op.get_bind().execute(sa.text('SELECT backend_xmin FROM pg_stat_activity "
+                "JOIN pg_locks USING (pid) WHERE locktype = \\'advisory\\' AND granted "
+                "AND datname = current_database()')).all()",
+                "assert [tuple(row) for row in rows] == [(None,)], rows",
+            ],
+        )
+        folder.revision(
+            "bbb",
+            "aaa",
+            upgrade=[
+                "with op.get_context().autocommit_block():",
+                "    op.execute('CREATE INDEX CONCURRENTLY i ON t (id)')",
+            ],
+        )
+        assert flask_dbmigrate.upgrade().databases[0].after == ("bbb",)

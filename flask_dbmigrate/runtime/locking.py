@@ -67,6 +67,9 @@ def _wait_for(lock: MigrationLock, key: str, timeout: float, listener: Listener)
     next_report = 0.0
     while not lock.acquire():
         waited = time.monotonic() - started
+        if waited >= next_report:
+            next_report = waited + _REMINDER
+            listener.lock_awaited(key, lock.holder())
         if waited >= timeout:
             raise LockNotAcquiredError(
                 f"Database '{key}' is still being migrated by {lock.holder()}, "
@@ -74,9 +77,6 @@ def _wait_for(lock: MigrationLock, key: str, timeout: float, listener: Listener)
                 hint="Try again when that run has finished, or raise '--lock-timeout'.",
                 database=key,
             )
-        if waited >= next_report:
-            next_report = waited + _REMINDER
-            listener.lock_awaited(key, lock.holder())
         time.sleep(random.uniform(0.2, 0.5))
 
 

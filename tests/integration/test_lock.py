@@ -69,12 +69,12 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     return ended
 
 
-@pytest.mark.parametrize("target", ["head", "ccc"])
+@pytest.mark.parametrize("target", ["head", "ccc"], ids=["empty", "half-way"])
 def test_eight_processes_at_once(project: Project, target: str) -> None:
     """All exit 0, exactly one does the work, and each row is there once."""
-    if target == "ccc":  # half-way
+    if target == "ccc":
         project.db("upgrade", "aaa")
-    ended = finish([project.start("upgrade", target) for _ in range(8)])
+    ended = project.herd(8, "db", "upgrade", target)
     assert [code for code, _ in ended] == [0] * 8, ended
     workers = [said for _, said in ended if "Running upgrade" in said]
     assert len(workers) == 1
@@ -97,7 +97,7 @@ def test_survivor_goes_on(project: Project) -> None:
             "op.execute('INSERT INTO t (id) VALUES (1)')",
         ],
     )
-    ended = finish([project.start("upgrade") for _ in range(4)])
+    ended = project.herd(4, "db", "upgrade")
     assert sorted(code for code, _ in ended) == [-signal.SIGKILL, 0, 0, 0], ended
     assert project.query("SELECT id, a FROM t") == [(1, None)]
     assert project.db("current") == "ccc (head)\n"

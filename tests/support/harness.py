@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import chdir
 from importlib.util import module_from_spec
 from importlib.util import spec_from_file_location
+import json
 import os
 from pathlib import Path
 import subprocess
@@ -127,6 +128,21 @@ class Project:
             check=False,
             timeout=120,
         )
+
+    def herd(self, count: int, *arguments: str) -> list[tuple[int, str]]:
+        """Run ``flask`` in several processes at the same moment: exit code and output of each."""
+        done = subprocess.run(
+            [sys.executable, Path(__file__).with_name("herd.py"), str(count), *arguments],
+            cwd=self.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return [(code, output) for code, output in json.loads(done.stdout)]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``flask db`` with these arguments, and do not wait for it."""

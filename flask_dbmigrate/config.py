@@ -18,10 +18,12 @@ class Kind(t.NamedTuple):
 
     :param expected: In words, as the end of a sentence that begins with "it must be".
     :param fits: Tells whether a value is one.
+    :param is_secret: Whether a value must not be shown.
     """
 
     expected: str
     fits: t.Callable[[object], bool]
+    is_secret: bool = False
 
 
 _BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
@@ -29,6 +31,7 @@ _SECONDS = Kind(
     "a number of seconds, 0 or more",
     lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0,
 )
+_URL = Kind("the URL of a database", lambda value: isinstance(value, str), is_secret=True)
 
 
 def _key(default: t.Any, kind: Kind) -> t.Any:
@@ -43,12 +46,17 @@ class Settings:
     :param lock: Whether a run waits until no other one is at work on a database.
     :param lock_timeout: How long it waits.
     :param two_phase: Whether several databases are committed in two phases.
+    :param url: The default database's URL for migrations, where the application's leads to a
+        pooler.
+    :param wait: How long an upgrade waits for a database that is starting.
     """
 
     drop_unknown_tables: bool = _key(True, _BOOLEAN)
     lock: bool = _key(True, _BOOLEAN)
     lock_timeout: float = _key(600, _SECONDS)
     two_phase: bool = _key(False, _BOOLEAN)
+    url: str | None = _key(None, _URL)
+    wait: float | None = _key(None, _SECONDS)
 
 
 def read_settings(config: t.Mapping[str, t.Any]) -> Settings:
@@ -65,7 +73,8 @@ def read_settings(config: t.Mapping[str, t.Any]) -> Settings:
         kind, value = known[key].metadata["kind"], config[key]
         if not kind.fits(value):
             raise ConfigurationError(
-                f"'{key}' is {value!r}, but it must be {kind.expected}.",
+                f"'{key}' is {'wrong' if kind.is_secret else repr(value)}, "
+                f"but it must be {kind.expected}.",
                 hint="Correct it in the configuration of the application.",
             )
         values[known[key].name] = value

@@ -213,13 +213,18 @@ class DatabaseUnavailableError(DBMigrateError):
     """The database cannot be reached.
 
     :param url: Its URL, without its password.
+    :param is_transient: Whether it may be there in a moment: the connection was refused, the
+        server is starting, or its name is not known yet.
     """
 
     exit_code = 69  # EX_UNAVAILABLE of sysexits.h
 
-    def __init__(self, message: str, *, hint: str = "", url: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", url: str = "", is_transient: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.url = url
+        self.is_transient = is_transient
 
 
 class LockNotAcquiredError(DBMigrateError):

@@ -84,6 +84,14 @@ def strict_postgresql_url(request: pytest.FixtureRequest) -> Iterator[sa.URL]:
 
 
 @pytest.fixture(scope="session")
+def pgbouncer_port(
+    request: pytest.FixtureRequest, postgresql_server: servers.PostgreSQL
+) -> Iterator[int]:
+    """The port of a PgBouncer in transaction mode before the PostgreSQL server."""
+    yield from _server(request, lambda folder: servers.pgbouncer(folder, postgresql_server))
+
+
+@pytest.fixture(scope="session")
 def mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
     """A MariaDB or MySQL server."""
     yield from _server(request, servers.mysql)

@@ -155,6 +155,11 @@ def _plain(value: t.Any) -> t.Any:
     return value
 
 
+def is_terminal() -> bool:
+    """Tell whether somebody is there to read and to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 class Progress(Listener):
     """A listener that writes one line for each step, with its duration, to stderr.
 
@@ -165,11 +170,14 @@ class Progress(Listener):
 
     def __init__(self, *, shows_steps: bool = True) -> None:
         self.shows_steps = shows_steps
-        self.is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+        self.is_terminal = is_terminal()
         self._open = False
 
     def database_skipped(self, database: str, reason: str) -> None:
         note(f"Database '{database}' {reason}: skipped.")
+
+    def database_awaited(self, reason: str) -> None:
+        note(f"Waiting. {reason}")
 
     def lock_awaited(self, database: str, holder: str) -> None:
         note(f"Waiting for database '{database}': it is being migrated by {holder}.")

@@ -47,6 +47,12 @@ lock_timeout_option = click.option(
     metavar="SECONDS",
     help="How long to wait for another run (default is 600).",
 )
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to wait for a database that is starting (default is 30, on a terminal 0).",
+)
 tag_option = click.option("--tag", help="Arbitrary tag; env.py can read it.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show more.")
 message_option = click.option("-m", "--message", help="What the revision does.")

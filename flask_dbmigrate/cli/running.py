@@ -5,10 +5,12 @@ from __future__ import annotations
 import typing as t
 
 import click
+from flask import current_app
 
 from flask_dbmigrate import commands
 
 from .console import command
+from .console import is_terminal
 from .console import note
 from .console import Progress
 from .console import show
@@ -20,6 +22,7 @@ from .options import output_option
 from .options import sql_option
 from .options import tag_option
 from .options import two_phase_option
+from .options import wait_option
 
 
 def _run(
@@ -49,10 +52,13 @@ def _run(
 @two_phase_option
 @lock_option
 @lock_timeout_option
+@wait_option
 @json_option
-def upgrade(**parameters: t.Any) -> None:
+def upgrade(*, wait: float | None, **parameters: t.Any) -> None:
     """Upgrade to a later version."""
-    _run(commands.upgrade, **parameters)
+    if wait is None and "DBMIGRATE_WAIT" not in current_app.config:
+        wait = 0 if is_terminal() else 30
+    _run(commands.upgrade, wait=wait, **parameters)
 
 
 @command("downgrade")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from flask import current_app
+
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.state import Source
 
@@ -34,4 +39,13 @@ def databases_of(source: Source) -> tuple[Database, ...]:
             f"'Migrate' was given models for the database '{key}', which the application has not.",
             hint=f"Use one of these: {known}.",
         )
-    return databases
+    return (_direct(source, databases[0]), *databases[1:])
+
+
+def _direct(source: Source, default: Database) -> Database:
+    """Connect to the default database as ``DBMIGRATE_URL`` says, past a pooler for example."""
+    url = read_settings(current_app.config).url if current_app else None
+    if url is None:
+        return default
+    engine = plain_sqlalchemy.engine_made_from(source, "DBMIGRATE_URL", url)
+    return replace(default, engine=engine, setting="'DBMIGRATE_URL'")

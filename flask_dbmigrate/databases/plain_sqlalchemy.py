@@ -50,14 +50,22 @@ def databases_of(source: Source) -> tuple[Database, ...]:
 
 def _engine(source: Source, key: str | None, value: t.Any) -> sa.Engine:
     if isinstance(value, (str, sa.URL)):
-        engines = _made.setdefault(source, {})
-        if key not in engines:
-            engines[key] = _made_from(value)
-        return engines[key]
+        return engine_made_from(source, key, value)
     engine = as_engine(value)
     if engine is None:
         raise wrong_argument(value, "an Engine or a URL")
     return engine
+
+
+def engine_made_from(source: Source, key: str | None, url: str | sa.URL) -> sa.Engine:
+    """Make the engine for a URL, one for each key of a source.
+
+    :raises ConfigurationError: if there is no such URL, or no driver for it.
+    """
+    engines = _made.setdefault(source, {})
+    if key not in engines:
+        engines[key] = _made_from(url)
+    return engines[key]
 
 
 def _made_from(url: str | sa.URL) -> sa.Engine:
@@ -65,11 +73,11 @@ def _made_from(url: str | sa.URL) -> sa.Engine:
         return sa.create_engine(url, poolclass=sa.NullPool)
     except (sa.exc.NoSuchModuleError, ImportError) as error:
         raise ConfigurationError(
-            f"No engine can be made of the 'url' given to 'Migrate': {error}.",
+            f"No engine can be made of the URL given for migrations: {error}.",
             hint="Install its driver, or correct it.",
         ) from error
     except sa.exc.ArgumentError:
         raise ConfigurationError(
-            "The 'url' given to 'Migrate' is not the URL of a database.",
+            "The URL given for migrations is not that of a database.",
             hint="Correct it: 'postgresql://user:password@host/name'.",
         ) from None  # SQLAlchemy before 2.0.20 quotes it, with its password

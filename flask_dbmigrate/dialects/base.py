@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import enum
 import os
+import socket
 
 import sqlalchemy as sa
 
@@ -60,6 +61,10 @@ class DialectFacts:
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         """Tell why a connection could not be made."""
         return ConnectionProblem.UNREACHABLE
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Tell whether waiting may help: the server is not there yet, or its name is not."""
+        return isinstance(error.__cause__ or error, ConnectionError | socket.gaierror)
 
     def message(self, error: BaseException) -> str:
         """Extract what the DBMS itself said, in one line; where none answered, what the system did.

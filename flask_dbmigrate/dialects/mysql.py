@@ -20,6 +20,14 @@ _PROBLEMS = {
     1049: ConnectionProblem.NO_DATABASE,  # ER_BAD_DB_ERROR
 }
 
+# MariaDB Server documentation, "MariaDB Error Code Reference", and the clients' own codes.
+_NOT_YET = {
+    1053,  # ER_SERVER_SHUTDOWN
+    2002,  # CR_CONNECTION_ERROR
+    2003,  # CR_CONN_HOST_ERROR
+    2005,  # CR_UNKNOWN_HOST
+}
+
 
 class MySQL(DialectFacts):
     """PyMySQL, mysqlclient, MySQL Connector, aiomysql and asyncmy were tried.
@@ -37,6 +45,10 @@ class MySQL(DialectFacts):
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         code = error.args[0] if error.args else 0
         return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)
+
+    def is_transient(self, error: BaseException) -> bool:
+        code = error.args[0] if error.args else 0
+        return code in _NOT_YET or super().is_transient(error)
 
     def words(self, error: BaseException) -> str:
         message = error.args[1] if len(error.args) > 1 else error

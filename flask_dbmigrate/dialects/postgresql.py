@@ -31,6 +31,11 @@ _WORDS = {
     r"database .* does not exist": ConnectionProblem.NO_DATABASE,
 }
 
+_NOT_YET = (
+    "Connection refused|No such file|the database system is|could not translate host name"
+    "|server closed the connection|failed to resolve host|name or service not known"
+)
+
 # PostgreSQL 15 Documentation, section 53.18 "pg_depend": 'e' is for a member of an extension.
 _EXTENSION_OBJECTS = """
 SELECT n.nspname, c.relname, c.oid IS NOT NULL AND pg_catalog.pg_table_is_visible(c.oid)
@@ -66,6 +71,12 @@ class PostgreSQL(DialectFacts):
             return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)
         found = (problem for words, problem in _WORDS.items() if re.search(words, str(error)))
         return next(found, ConnectionProblem.UNREACHABLE)
+
+    def is_transient(self, error: BaseException) -> bool:
+        code = _report_of(error).sqlstate
+        if code is not None:
+            return code == "57P03"  # cannot_connect_now
+        return super().is_transient(error) or re.search(_NOT_YET, str(error)) is not None
 
     def words(self, error: BaseException) -> str:
         report = _report_of(error)

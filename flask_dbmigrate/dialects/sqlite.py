@@ -15,6 +15,10 @@ class SQLite(DialectFacts):
     """A file: nothing answers, but the file system may refuse."""
 
     remedy = "Create its folder and make it writable"
+
+    def is_transient(self, error: BaseException) -> bool:
+        return False
+
     creates_schemas = False
 
     def identity(self, connection: sa.Connection) -> str | None:

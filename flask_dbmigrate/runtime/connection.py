@@ -138,4 +138,5 @@ def connection_error(error: Exception, database: Database) -> DBMigrateError:
         f"Database {place} cannot be reached: {said}.",
         hint=f"{facts.remedy}, or correct {setting}.",
         url=url,
+        is_transient=facts.is_transient(original),
     )

@@ -165,6 +165,10 @@ def _not_connected(error: sa.exc.DBAPIError, state: MigrateState) -> DBMigrateEr
     return DatabaseUnavailableError(
         f"A database that env.py opens cannot be reached: {said}.",
         hint="Start it, or correct its URL.",
+        is_transient=any(
+            facts_of(known.engine.dialect.name).is_transient(error.orig or error)
+            for known in (database, *others)
+        ),
     )
 
 

@@ -57,6 +57,9 @@ class Listener:
     def database_skipped(self, database: str, reason: str) -> None:
         """Nothing is done with a database, because it ``reason``: "has no models"."""
 
+    def database_awaited(self, reason: str) -> None:
+        """A database cannot be reached yet; ``reason`` is a sentence that names it."""
+
     def lock_awaited(self, database: str, holder: str) -> None:
         """Another run, the ``holder``, is at work on a database: told at once, then every 30 s."""
 

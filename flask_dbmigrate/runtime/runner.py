@@ -37,6 +37,7 @@ from .result import Listener
 from .result import SILENT
 from .settings import SETTINGS
 from .settings import settings_of
+from .waiting import until_available
 
 _turn = threading.Lock()  # Alembic's context is a module global
 
@@ -94,7 +95,8 @@ def run_locked(
             return run.visit(recorder)
 
     is_guarded = settings.lock and not run.is_offline and not run.is_handed_in
-    return run.in_turn(look_lock_run if is_guarded else lambda: run.visit(recorder))
+    work = look_lock_run if is_guarded else lambda: run.visit(recorder)
+    return run.in_turn(lambda: until_available(work, seconds=settings.wait or 0, listener=listener))
 
 
 class _Run:

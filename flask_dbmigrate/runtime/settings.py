@@ -36,6 +36,9 @@ class RunOptions(t.TypedDict, total=False):
     lock_timeout: float | None
     """How long to wait for that, in seconds (``DBMIGRATE_LOCK_TIMEOUT``)."""
 
+    wait: float | None
+    """How long to wait for a database that is starting, in seconds (``DBMIGRATE_WAIT``)."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -49,6 +52,7 @@ class RunSettings:
     output: str | None = None
     lock: bool | None = None
     lock_timeout: float | None = None
+    wait: float | None = None
 
     @classmethod
     def of(cls, options: RunOptions, *, sql: bool) -> RunSettings:
@@ -69,6 +73,7 @@ class RunSettings:
             output=None if output is None else os.fspath(output),
             lock=options.get("lock"),
             lock_timeout=options.get("lock_timeout"),
+            wait=options.get("wait"),
         )
 
     def completed_by(self, settings: Settings) -> RunSettings:

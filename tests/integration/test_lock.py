@@ -12,9 +12,10 @@ import typing as t
 from harness import Project
 from harness import wait_until
 import pytest
-import servers
+import sqlalchemy as sa
 
 import flask_dbmigrate
+from flask_dbmigrate import ConfigurationError
 from flask_dbmigrate import LockNotAcquiredError
 
 LEGACY_ENV_PY = """
@@ -31,16 +32,22 @@ with db.engine.connect() as connection:
 SLOW = ["import time", "time.sleep(0.3)"]
 
 
-@pytest.fixture(params=["sqlite", "psycopg", "asyncpg", "pymysql", "aiosqlite"])
+@pytest.fixture(params=["sqlite", "psycopg", "asyncpg", "pymysql", "aiosqlite", "pgbouncer"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A new database on each DBMS, and on drivers of both kinds."""
+    """A new database on each DBMS, on drivers of both kinds, and behind a pooler."""
     driver: str = request.param
+    if driver == "pgbouncer":
+        server = request.getfixturevalue("postgresql_server")
+        port = request.getfixturevalue("pgbouncer_port")
+        with server.database("psycopg2") as direct:
+            yield sa.make_url(direct).set(host="127.0.0.1", port=port).render_as_string(False)
+        return
     if driver.endswith("sqlite"):
         name = "sqlite" if driver == "sqlite" else "sqlite+aiosqlite"
         yield f"{name}:///{tmp_path / 'test.db'}"
         return
     name = "mysql_server" if driver == "pymysql" else "postgresql_server"
-    server: servers.Server = request.getfixturevalue(name)
+    server = request.getfixturevalue(name)
     with server.database(driver) as found:
         yield found
 
@@ -237,3 +244,18 @@ def test_snapshot_of_the_lock(make_application: t.Any, postgresql_url: str, tmp_
             ],
         )
         assert flask_dbmigrate.upgrade().databases[0].after == ("bbb",)
+
+
+def test_url_of_its_own(make_application: t.Any, sqlite_url: str, tmp_path: Path) -> None:
+    """``DBMIGRATE_URL`` leads migrations to the default database on a way of their own."""
+    application = make_application(url="postgresql+psycopg://me:secret@127.0.0.1:1/pooler")
+    application.app.config["DBMIGRATE_URL"] = sqlite_url
+    with application.app.app_context():
+        flask_dbmigrate.init()
+        Project(tmp_path, sqlite_url).revision("aaa")
+        assert flask_dbmigrate.upgrade().databases[0].url == sqlite_url
+    other = make_application("other")
+    other.app.config["DBMIGRATE_URL"] = "secret://p@ss@"
+    with other.app.app_context(), pytest.raises(ConfigurationError) as caught:
+        flask_dbmigrate.upgrade()
+    assert "p@ss" not in f"{caught.value} {caught.value.hint}"

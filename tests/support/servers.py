@@ -193,6 +193,25 @@ def own_postgresql(folder: Path) -> Iterator[sa.URL]:
 
 
 @contextmanager
+def pgbouncer(folder: Path, server: PostgreSQL) -> Iterator[int]:
+    """Start PgBouncer in transaction mode before a server, and tell its port.
+
+    :raises NoServerError: if it is not installed.
+    """
+    binary, port = _binary("pgbouncer", Path("/usr/sbin")), free_port()
+    (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
+    (folder / "ini").write_text(
+        f"[databases]\n* = host={server.url.host} port={server.url.port}\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = plain\n"
+        f"auth_file = {folder / 'users'}\npool_mode = transaction\ndefault_pool_size = 20\n"
+        "ignore_startup_parameters = extra_float_digits\nunix_socket_dir =\n"
+    )
+    account = _account("postgres", folder)
+    with _running([binary, folder / "ini"], port, cwd=folder, **account):
+        yield port
+
+
+@contextmanager
 def mysql(folder: Path) -> Iterator[MySQL]:
     """Find or start MariaDB or MySQL.
 

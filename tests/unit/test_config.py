@@ -42,7 +42,7 @@ def test_wrong_type(value: t.Any) -> None:
         (
             "DBMIGRATE_COLOUR",
             "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_LOCK', "
-            "'DBMIGRATE_LOCK_TIMEOUT', 'DBMIGRATE_TWO_PHASE'.",
+            "'DBMIGRATE_LOCK_TIMEOUT', 'DBMIGRATE_TWO_PHASE', 'DBMIGRATE_URL', 'DBMIGRATE_WAIT'.",
         ),
     ],
 )

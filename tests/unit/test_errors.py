@@ -37,7 +37,10 @@ ATTRIBUTES: dict[str, dict[str, t.Any]] = {
     "CheckFailedError": {},
     "PendingRevisionsError": {"database": "default", "pending": ("one", "two")},
     "DriftError": {"differences": (DIFFERENCE,)},
-    "DatabaseUnavailableError": {"url": "postgresql://user:***@host/name"},
+    "DatabaseUnavailableError": {
+        "url": "postgresql://user:***@host/name",
+        "is_transient": True,
+    },
     "LockNotAcquiredError": {"database": "default"},
 }
 

@@ -54,6 +54,8 @@ if t.TYPE_CHECKING:
     from .commands import list_templates as list_templates
     from .commands import merge as merge
     from .commands import migrate as migrate
+    from .commands import plan_downgrade as plan_downgrade
+    from .commands import plan_upgrade as plan_upgrade
     from .commands import revision as revision
     from .commands import show as show
     from .commands import stamp as stamp
@@ -74,6 +76,10 @@ if t.TYPE_CHECKING:
     from .runtime.result import DatabaseResult as DatabaseResult
     from .runtime.result import Listener as Listener
     from .runtime.result import StepResult as StepResult
+    from .script.calls import Operation as Operation
+    from .script.plan import DatabasePlan as DatabasePlan
+    from .script.plan import MigrationPlan as MigrationPlan
+    from .script.plan import PlannedStep as PlannedStep
     from .script.revisions import Revision as Revision
 
 _homes = {
@@ -98,7 +104,13 @@ _homes = {
     "DatabaseResult": ".runtime.result",
     "Listener": ".runtime.result",
     "StepResult": ".runtime.result",
+    "Operation": ".script.calls",
+    "DatabasePlan": ".script.plan",
+    "MigrationPlan": ".script.plan",
+    "PlannedStep": ".script.plan",
     "Revision": ".script.revisions",
+    "plan_downgrade": ".commands",
+    "plan_upgrade": ".commands",
     **{name: ".commands" for names in _commands.FAMILIES.values() for name in names},
 }
 

@@ -7,6 +7,7 @@ import typing as t
 import click
 
 from flask_dbmigrate import commands
+from flask_dbmigrate.errors import ConfigurationError
 
 from .console import command
 from .console import note
@@ -15,6 +16,7 @@ from .console import show
 from .options import database_option
 from .options import json_option
 from .options import output_option
+from .options import plan_option
 from .options import sql_option
 from .options import tag_option
 from .options import two_phase_option
@@ -37,6 +39,24 @@ def _run(
         note(result)
 
 
+def _show_plan(
+    function: t.Callable[..., t.Any],
+    *,
+    sql: bool,
+    output: str | None,
+    two_phase: bool | None,
+    as_json: bool,
+    **parameters: t.Any,
+) -> None:
+    """Print what a run would do."""
+    if sql or output is not None:
+        raise ConfigurationError(
+            "'--plan' shows operations and '--sql' shows statements: they cannot be used together.",
+            hint="Use one of them.",
+        )
+    show(function(listener=Progress(), **parameters), as_json=as_json)
+
+
 @command("upgrade")
 @click.argument("revision", default="head")
 @sql_option
@@ -44,10 +64,14 @@ def _run(
 @tag_option
 @database_option
 @two_phase_option
+@plan_option
 @json_option
-def upgrade(**parameters: t.Any) -> None:
+def upgrade(*, plan: bool, **parameters: t.Any) -> None:
     """Upgrade to a later version."""
-    _run(commands.upgrade, **parameters)
+    if plan:
+        _show_plan(commands.plan_upgrade, **parameters)
+    else:
+        _run(commands.upgrade, **parameters)
 
 
 @command("downgrade")
@@ -57,11 +81,15 @@ def upgrade(**parameters: t.Any) -> None:
 @tag_option
 @database_option
 @two_phase_option
+@plan_option
 @json_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def downgrade(*, yes: bool, **parameters: t.Any) -> None:
+def downgrade(*, plan: bool, yes: bool, **parameters: t.Any) -> None:
     """Revert to a previous version."""
-    _run(commands.downgrade, **parameters)
+    if plan:
+        _show_plan(commands.plan_downgrade, **parameters)
+    else:
+        _run(commands.downgrade, **parameters)
 
 
 @command("stamp")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 import itertools
 import os
-import re
 import typing as t
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import DatabaseResult
 from flask_dbmigrate.runtime.result import Listener
@@ -19,11 +17,12 @@ from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import as_tuple
 
+from .planning import same_downgrade
+from .planning import same_upgrade
 from .workspace import Directory
 from .workspace import Keys
 from .workspace import open_workspace
 from .workspace import split_range
-from .workspace import Workspace
 from .workspace import XArg
 
 
@@ -74,6 +73,8 @@ def upgrade(
     start, target = split_range(revision, sql=sql)
     settings = _settings(database, two_phase, sql, output)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
+    if not sql:
+        target = same_upgrade(workspace, target)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.upgrade_steps(visit.directory, target, visit.before)
@@ -115,8 +116,8 @@ def downgrade(
         )
     settings = _settings(database, two_phase, sql, output)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
-    if re.fullmatch(r"-\d+", target) and not sql:
-        target = _same_for_all(workspace, target)
+    if not sql:
+        target = same_downgrade(workspace, target)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.downgrade_steps(visit.directory, target, visit.before)
@@ -125,40 +126,6 @@ def downgrade(
         plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
     )
     return _result(visits)
-
-
-def _same_for_all(workspace: Workspace, target: str) -> str:
-    """Resolve a number of steps from where the first database stands, for all of them.
-
-    :raises RevisionError: if a database is neither there already nor above it.
-    """
-    visits = workspace.look()
-    if not visits:
-        return target
-    first = visits[0]
-    if not first.before:
-        raise RevisionError(
-            f"Database '{first.key}' is at base: there is nothing to downgrade.",
-            hint="See where the databases stand with 'flask db current'.",
-        )
-    if len(visits) == 1:
-        return target
-    with clear_errors(workspace.directory):
-        steps = _alembic.downgrade_steps(workspace.directory, target, first.before)
-    last = _alembic.script_of(steps[-1])
-    resolved = "base" if last is None else ", ".join(as_tuple(last.down_revision)) or "base"
-    for visit in visits:
-        try:
-            with clear_errors(workspace.directory):
-                _alembic.downgrade_steps(workspace.directory, resolved, visit.before)
-        except RevisionError as error:
-            place = " and ".join(f"'{head}'" for head in visit.before) or "base"
-            raise RevisionError(
-                f"Database '{visit.key}' is at {place}, which is not above '{resolved}', where "
-                f"'{target}' takes database '{first.key}'; nothing was downgraded.",
-                hint="Bring the databases to one revision first; see 'flask db current'.",
-            ) from error
-    return resolved
 
 
 def stamp(

@@ -49,13 +49,23 @@ class Workspace:
             self.state, self.config, self.directory, plan, listener=listener, **context_options
         )
 
-    def look(self) -> list[Visit]:
-        """See where the databases stand."""
+    def look(
+        self,
+        plan: Plan = lambda visit: (),
+        *,
+        listener: Listener = SILENT,
+        **context_options: t.Any,
+    ) -> list[Visit]:
+        """See where the databases stand.
+
+        :param plan: Looks at each; it has no steps.
+        """
         settings = settings_of(self.config)
         self.config.attributes[SETTINGS] = replace(settings, two_phase=False)
-        visits = self.run(_nothing, dont_mutate=True)
-        self.config.attributes[SETTINGS] = settings
-        return visits
+        try:
+            return self.run(plan, listener=listener, dont_mutate=True, **context_options)
+        finally:
+            self.config.attributes[SETTINGS] = settings
 
     def current_heads(self) -> frozenset[str]:
         """Read which revisions the databases are at."""
@@ -64,10 +74,6 @@ class Workspace:
     def is_set(self, option: str) -> bool:
         """Tell whether an option of Alembic's settings is ``true``."""
         return str(self.config.get_alembic_option(option, "")).lower() in ("true", "yes", "on", "1")
-
-
-def _nothing(visit: Visit) -> tuple[()]:
-    return ()
 
 
 def open_workspace(

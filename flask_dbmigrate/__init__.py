@@ -21,6 +21,7 @@ from .errors import CheckFailedError as CheckFailedError
 from .errors import ConfigurationError as ConfigurationError
 from .errors import DatabaseAccessError as DatabaseAccessError
 from .errors import DatabaseUnavailableError as DatabaseUnavailableError
+from .errors import DataLossError as DataLossError
 from .errors import DBMigrateError as DBMigrateError
 from .errors import DriftError as DriftError
 from .errors import MigrationDirectoryError as MigrationDirectoryError
@@ -75,6 +76,7 @@ if t.TYPE_CHECKING:
     from .compat import log as log
     from .runtime.result import DatabaseResult as DatabaseResult
     from .runtime.result import Listener as Listener
+    from .runtime.result import Loss as Loss
     from .runtime.result import StepResult as StepResult
     from .script.calls import Operation as Operation
     from .script.plan import DatabasePlan as DatabasePlan
@@ -104,6 +106,7 @@ _homes = {
     "DatabaseResult": ".runtime.result",
     "Listener": ".runtime.result",
     "StepResult": ".runtime.result",
+    "Loss": ".runtime.result",
     "Operation": ".script.calls",
     "DatabasePlan": ".script.plan",
     "MigrationPlan": ".script.plan",

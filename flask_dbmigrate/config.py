@@ -36,10 +36,13 @@ class Settings:
     """The settings of an application: each is the key of this name in capitals, with the prefix.
 
     :param drop_unknown_tables: Whether ``migrate`` drops the tables that have no model.
+    :param protected: Whether ``downgrade`` drops what holds data only if told to with ``--yes``,
+        where there is no terminal to ask on.
     :param two_phase: Whether several databases are committed in two phases.
     """
 
     drop_unknown_tables: bool = _key(True, _BOOLEAN)
+    protected: bool = _key(False, _BOOLEAN)
     two_phase: bool = _key(False, _BOOLEAN)
 
 

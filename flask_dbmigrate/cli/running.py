@@ -20,6 +20,7 @@ from .options import plan_option
 from .options import sql_option
 from .options import tag_option
 from .options import two_phase_option
+from .prompts import agrees_to_loss
 
 
 def _run(
@@ -83,13 +84,13 @@ def upgrade(*, plan: bool, **parameters: t.Any) -> None:
 @two_phase_option
 @plan_option
 @json_option
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Drop data without asking.")
 def downgrade(*, plan: bool, yes: bool, **parameters: t.Any) -> None:
     """Revert to a previous version."""
     if plan:
         _show_plan(commands.plan_downgrade, **parameters)
     else:
-        _run(commands.downgrade, **parameters)
+        _run(commands.downgrade, yes=yes, agrees=agrees_to_loss, **parameters)
 
 
 @command("stamp")

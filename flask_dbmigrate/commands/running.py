@@ -17,6 +17,10 @@ from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import as_tuple
 
+from .losses import Agrees
+from .losses import find_losses
+from .losses import nobody
+from .losses import require_agreement
 from .planning import same_downgrade
 from .planning import same_upgrade
 from .workspace import Directory
@@ -96,6 +100,8 @@ def downgrade(
     database: Keys = (),
     two_phase: bool | None = None,
     output: str | os.PathLike[str] | None = None,
+    yes: bool = False,
+    agrees: Agrees = nobody,
     listener: Listener = SILENT,
 ) -> MigrationResult:
     """Take revisions back.
@@ -103,8 +109,13 @@ def downgrade(
     :param revision: The target: a revision, ``base``, ``-1``, ``branch@base``; with ``sql``
         ``start:end``, or ``-1`` from the head.
     :param sql: Write the SQL to stdout instead of running it.
+    :param yes: Drop tables and columns that hold data, even where ``DBMIGRATE_PROTECTED`` is set.
+    :param agrees: Is asked about them otherwise; by default there is nobody to ask.
 
     The other parameters and the errors are those of :func:`upgrade`.
+
+    :raises DataLossError: if tables or columns would be dropped that hold data, and the answer is
+        no, or ``DBMIGRATE_PROTECTED`` is set and there is nobody to ask.
     """
     if sql and revision == "-1":
         revision = "head:-1"
@@ -118,6 +129,9 @@ def downgrade(
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
     if not sql:
         target = same_downgrade(workspace, target)
+        losses = find_losses(workspace, target, listener=listener, tag=tag)
+        if not yes:
+            require_agreement(workspace, losses, agrees)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.downgrade_steps(visit.directory, target, visit.before)

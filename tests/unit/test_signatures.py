@@ -88,6 +88,7 @@ VALUES = [
     "DatabaseResult",
     "Difference",
     "EditedRevisions",
+    "Loss",
     "MigrationPlan",
     "MigrationResult",
     "NewDirectory",

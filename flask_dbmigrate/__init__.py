@@ -21,6 +21,7 @@ from .errors import CheckFailedError as CheckFailedError
 from .errors import ConfigurationError as ConfigurationError
 from .errors import DatabaseAccessError as DatabaseAccessError
 from .errors import DatabaseUnavailableError as DatabaseUnavailableError
+from .errors import DataLossError as DataLossError
 from .errors import DBMigrateError as DBMigrateError
 from .errors import DriftError as DriftError
 from .errors import LockNotAcquiredError as LockNotAcquiredError
@@ -55,6 +56,8 @@ if t.TYPE_CHECKING:
     from .commands import list_templates as list_templates
     from .commands import merge as merge
     from .commands import migrate as migrate
+    from .commands import plan_downgrade as plan_downgrade
+    from .commands import plan_upgrade as plan_upgrade
     from .commands import revision as revision
     from .commands import show as show
     from .commands import stamp as stamp
@@ -74,8 +77,13 @@ if t.TYPE_CHECKING:
     from .compat import log as log
     from .runtime.result import DatabaseResult as DatabaseResult
     from .runtime.result import Listener as Listener
+    from .runtime.result import Loss as Loss
     from .runtime.result import StepResult as StepResult
     from .runtime.settings import RunOptions as RunOptions
+    from .script.calls import Operation as Operation
+    from .script.plan import DatabasePlan as DatabasePlan
+    from .script.plan import MigrationPlan as MigrationPlan
+    from .script.plan import PlannedStep as PlannedStep
     from .script.revisions import Revision as Revision
 
 _homes = {
@@ -101,7 +109,14 @@ _homes = {
     "Listener": ".runtime.result",
     "StepResult": ".runtime.result",
     "RunOptions": ".runtime.settings",
+    "Loss": ".runtime.result",
+    "Operation": ".script.calls",
+    "DatabasePlan": ".script.plan",
+    "MigrationPlan": ".script.plan",
+    "PlannedStep": ".script.plan",
     "Revision": ".script.revisions",
+    "plan_downgrade": ".commands",
+    "plan_upgrade": ".commands",
     **{name: ".commands" for names in _commands.FAMILIES.values() for name in names},
 }
 

@@ -45,6 +45,8 @@ class Settings:
     :param drop_unknown_tables: Whether ``migrate`` drops the tables that have no model.
     :param lock: Whether a run waits until no other one is at work on a database.
     :param lock_timeout: How long it waits.
+    :param protected: Whether ``downgrade`` drops what holds data only if told to with ``--yes``,
+        where there is no terminal to ask on.
     :param two_phase: Whether several databases are committed in two phases.
     :param url: The default database's URL for migrations, where the application's leads to a
         pooler.
@@ -54,6 +56,7 @@ class Settings:
     drop_unknown_tables: bool = _key(True, _BOOLEAN)
     lock: bool = _key(True, _BOOLEAN)
     lock_timeout: float = _key(600, _SECONDS)
+    protected: bool = _key(False, _BOOLEAN)
     two_phase: bool = _key(False, _BOOLEAN)
     url: str | None = _key(None, _URL)
     wait: float | None = _key(None, _SECONDS)

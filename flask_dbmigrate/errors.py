@@ -17,7 +17,8 @@
     ├── MigrationError                   1    a revision failed
     ├── CheckFailedError                 3    the answer is "no"; nothing broke
     │   ├── PendingRevisionsError
-    │   └── DriftError
+    │   ├── DriftError
+    │   └── DataLossError                     a downgrade would drop data, and nobody agreed to it
     ├── DatabaseUnavailableError         69   the database cannot be reached
     └── LockNotAcquiredError             75   another run holds the database; safe to try again
 """
@@ -207,6 +208,17 @@ class DriftError(CheckFailedError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.differences = differences
+
+
+class DataLossError(CheckFailedError):
+    """A downgrade would drop tables or columns that hold data, and nobody agreed to it.
+
+    :param losses: One :class:`flask_dbmigrate.Loss` for each that holds data, or may.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", losses: tuple[t.Any, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.losses = losses
 
 
 class DatabaseUnavailableError(DBMigrateError):

@@ -21,6 +21,7 @@ from flask.cli import with_appcontext
 
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import Loss
 from flask_dbmigrate.runtime.result import StepResult
 from flask_dbmigrate.state import on_command_line
 
@@ -42,7 +43,7 @@ class Error(click.ClickException):
         if self.traceback:
             click.echo(self.traceback, err=True)
         colour = None if os.environ.get("NO_COLOR") else "red"
-        click.secho("Error: ", fg=colour, nl=False, err=True)
+        click.secho("Error: ", fg=colour, reset=colour is not None, nl=False, err=True)
         click.echo(self.message, err=True)
         if self.hint:
             click.echo(self.hint, err=True)
@@ -185,6 +186,11 @@ class Progress(Listener):
     def lock_missing(self, database: str) -> None:
         note(f"Database '{database}' cannot be locked: see that no other run is at work on it.")
 
+    def losses_found(self, database: str, losses: tuple[Loss, ...]) -> None:
+        note(f"This drops from database '{database}':")
+        for loss in losses:
+            note(f"    {loss}{_CONTENT[loss.holds_data]}")
+
     def step_started(self, database: str, description: str) -> None:
         if self.is_terminal and self.shows_steps:
             click.echo(_running(database, description), nl=False, err=True)
@@ -205,6 +211,9 @@ class Progress(Listener):
         finally:
             if self._open:
                 click.echo(err=True)
+
+
+_CONTENT = {True: ", which holds data", False: "", None: ", which may hold data"}
 
 
 def _running(database: str, description: str) -> str:

@@ -27,6 +27,9 @@ sql_option = click.option(
 output_option = click.option(
     "--output", metavar="FOLDER", help="With --sql: write <key>.sql files to this folder."
 )
+plan_option = click.option(
+    "--plan", is_flag=True, help="Show the revisions and what they do; run nothing."
+)
 database_option = click.option(
     "--database",
     multiple=True,

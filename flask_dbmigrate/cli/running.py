@@ -8,6 +8,7 @@ import click
 from flask import current_app
 
 from flask_dbmigrate import commands
+from flask_dbmigrate.errors import ConfigurationError
 
 from .console import command
 from .console import is_terminal
@@ -19,10 +20,12 @@ from .options import json_option
 from .options import lock_option
 from .options import lock_timeout_option
 from .options import output_option
+from .options import plan_option
 from .options import sql_option
 from .options import tag_option
 from .options import two_phase_option
 from .options import wait_option
+from .prompts import agrees_to_loss
 
 
 def _run(
@@ -43,6 +46,25 @@ def _run(
         note(result)
 
 
+def _show_plan(
+    function: t.Callable[..., t.Any],
+    *,
+    sql: bool,
+    output: str | None,
+    as_json: bool,
+    **parameters: t.Any,
+) -> None:
+    """Print what a run would do; how it would do it does not matter."""
+    if sql or output is not None:
+        raise ConfigurationError(
+            "'--plan' shows operations and '--sql' shows statements: they cannot be used together.",
+            hint="Use one of them.",
+        )
+    names = ("directory", "revision", "tag", "command", "database")
+    asked = {name: parameters[name] for name in names}
+    show(function(listener=Progress(), **asked), as_json=as_json)
+
+
 @command("upgrade")
 @click.argument("revision", default="head")
 @sql_option
@@ -53,9 +75,13 @@ def _run(
 @lock_option
 @lock_timeout_option
 @wait_option
+@plan_option
 @json_option
-def upgrade(*, wait: float | None, **parameters: t.Any) -> None:
+def upgrade(*, plan: bool, wait: float | None, **parameters: t.Any) -> None:
     """Upgrade to a later version."""
+    if plan:
+        _show_plan(commands.plan_upgrade, **parameters)
+        return
     if wait is None and "DBMIGRATE_WAIT" not in current_app.config:
         wait = 0 if is_terminal() else 30
     _run(commands.upgrade, wait=wait, **parameters)
@@ -70,11 +96,15 @@ def upgrade(*, wait: float | None, **parameters: t.Any) -> None:
 @two_phase_option
 @lock_option
 @lock_timeout_option
+@plan_option
 @json_option
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def downgrade(*, yes: bool, **parameters: t.Any) -> None:
+@click.option("-y", "--yes", is_flag=True, help="Drop data without asking.")
+def downgrade(*, plan: bool, yes: bool, **parameters: t.Any) -> None:
     """Revert to a previous version."""
-    _run(commands.downgrade, **parameters)
+    if plan:
+        _show_plan(commands.plan_downgrade, **parameters)
+    else:
+        _run(commands.downgrade, yes=yes, agrees=agrees_to_loss, **parameters)
 
 
 @command("stamp")

@@ -19,6 +19,8 @@ if t.TYPE_CHECKING:
     from .browsing import show as show
     from .checking import check as check
     from .checking import current as current
+    from .planning import plan_downgrade as plan_downgrade
+    from .planning import plan_upgrade as plan_upgrade
     from .running import downgrade as downgrade
     from .running import ensure_version as ensure_version
     from .running import stamp as stamp
@@ -36,6 +38,7 @@ FAMILIES = {
 """Which functions each module has; the modules of ``cli`` have the same names and commands."""
 
 _homes = {name: family for family, names in FAMILIES.items() for name in names}
+_homes |= {"plan_downgrade": "planning", "plan_upgrade": "planning"}
 
 
 def __getattr__(name: str) -> t.Any:

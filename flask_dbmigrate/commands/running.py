@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import itertools
-import re
 import typing as t
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import DatabaseResult
 from flask_dbmigrate.runtime.result import Listener
@@ -17,12 +15,16 @@ from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunOptions
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.script.directory import clear_errors
-from flask_dbmigrate.script.revisions import as_tuple
 
+from .losses import Agrees
+from .losses import find_losses
+from .losses import nobody
+from .losses import require_agreement
+from .planning import same_downgrade
+from .planning import same_upgrade
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import split_range
-from .workspace import Workspace
 from .workspace import XArg
 
 
@@ -68,9 +70,8 @@ def upgrade(
     start, target = split_range(revision, sql=sql)
     settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
-
-    if re.fullmatch(r"\+\d+", target) and not sql:
-        target = _same_upgrade(workspace, target)
+    if not sql:
+        target = same_upgrade(workspace, target)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.upgrade_steps(visit.directory, target, visit.before)
@@ -89,6 +90,8 @@ def downgrade(
     x_arg: XArg = None,
     *,
     command: str | None = None,
+    yes: bool = False,
+    agrees: Agrees = nobody,
     listener: Listener = SILENT,
     **options: t.Unpack[RunOptions],
 ) -> MigrationResult:
@@ -97,8 +100,13 @@ def downgrade(
     :param revision: The target: a revision, ``base``, ``-1``, ``branch@base``; with ``sql``
         ``start:end``, or ``-1`` from the head.
     :param sql: Write the SQL to stdout instead of running it.
+    :param yes: Drop tables and columns that hold data, even where ``DBMIGRATE_PROTECTED`` is set.
+    :param agrees: Is asked about them otherwise; by default there is nobody to ask.
 
     The other parameters and the errors are those of :func:`upgrade`.
+
+    :raises DataLossError: if tables or columns would be dropped that hold data, and the answer is
+        no, or ``DBMIGRATE_PROTECTED`` is set and there is nobody to ask.
     """
     if sql and revision == "-1":
         revision = "head:-1"
@@ -110,8 +118,11 @@ def downgrade(
         )
     settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
-    if re.fullmatch(r"(.+@)?-\d+", target) and not sql:
-        target = _same_downgrade(workspace, target)
+    if not sql:
+        target = same_downgrade(workspace, target)
+        losses = find_losses(workspace, target, listener=listener, tag=tag)
+        if not yes:
+            require_agreement(workspace, losses, agrees)
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
         return _alembic.downgrade_steps(visit.directory, target, visit.before)
@@ -120,51 +131,6 @@ def downgrade(
         plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
     )
     return _result(visits)
-
-
-def _same_upgrade(workspace: Workspace, target: str) -> str:
-    """Resolve a number of steps from where the first database stands, for all of them."""
-    visits = workspace.look()
-    if not visits:
-        return target
-    with clear_errors(workspace.directory):
-        steps = _alembic.upgrade_steps(workspace.directory, target, visits[0].before)
-    last = _alembic.script_of(steps[-1])
-    return target if last is None else last.revision
-
-
-def _same_downgrade(workspace: Workspace, target: str) -> str:
-    """Resolve a number of steps from where the first database stands, for all of them.
-
-    :raises RevisionError: if a database is neither there already nor above it.
-    """
-    visits = workspace.look()
-    if not visits:
-        return target
-    first = visits[0]
-    if not first.before:
-        raise RevisionError(
-            f"Database '{first.key}' is at base: there is nothing to downgrade.",
-            hint="See where the databases stand with 'flask db current'.",
-        )
-    if len(visits) == 1:
-        return target
-    with clear_errors(workspace.directory):
-        steps = _alembic.downgrade_steps(workspace.directory, target, first.before)
-    last = _alembic.script_of(steps[-1])
-    resolved = "base" if last is None else ", ".join(as_tuple(last.down_revision)) or "base"
-    for visit in visits:
-        try:
-            with clear_errors(workspace.directory):
-                _alembic.downgrade_steps(workspace.directory, resolved, visit.before)
-        except RevisionError as error:
-            place = " and ".join(f"'{head}'" for head in visit.before) or "base"
-            raise RevisionError(
-                f"Database '{visit.key}' is at {place}, which is not above '{resolved}', where "
-                f"'{target}' takes database '{first.key}'; nothing was downgraded.",
-                hint="Bring the databases to one revision first; see 'flask db current'.",
-            ) from error
-    return resolved
 
 
 def stamp(

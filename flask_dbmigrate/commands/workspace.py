@@ -69,12 +69,21 @@ class Workspace:
             **context_options,
         )
 
-    def look(self) -> list[Visit]:
-        """See where the databases stand."""
+    def look(
+        self,
+        plan: Plan = lambda visit: (),
+        *,
+        listener: Listener = SILENT,
+        **context_options: t.Any,
+    ) -> list[Visit]:
+        """See where the databases stand.
+
+        :param plan: Looks at each; it has no steps.
+        """
         settings = settings_of(self.config)
         self.config.attributes[SETTINGS] = replace(settings, two_phase=False)
         try:
-            return self.run(lambda visit: (), dont_mutate=True)
+            return self.run(plan, listener=listener, dont_mutate=True, **context_options)
         finally:
             self.config.attributes[SETTINGS] = settings
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+import typing as t
+
+if t.TYPE_CHECKING:
+    from flask_dbmigrate.script.calls import Operation
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,23 @@ class DatabaseResult:
         return f"Database '{self.key}' is at {place} now."
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A table or a column that a downgrade drops.
+
+    :param database: The key of the database it is in.
+    :param operation: What drops it.
+    :param holds_data: Whether the table has rows; None if that is not known.
+    """
+
+    database: str
+    operation: Operation
+    holds_data: bool | None
+
+    def __str__(self) -> str:
+        return self.operation.text.removeprefix("drop ")
+
+
 class Listener:
     """Is told what a run does while it does it; ``database`` is the key of one.
 
@@ -65,6 +86,9 @@ class Listener:
 
     def lock_missing(self, database: str) -> None:
         """The DBMS has no lock: nothing keeps two runs from working on a database at once."""
+
+    def losses_found(self, database: str, losses: tuple[Loss, ...]) -> None:
+        """A downgrade is going to drop tables or columns."""
 
     def step_started(self, database: str, description: str) -> None:
         """A step is about to run."""

@@ -14,7 +14,7 @@ from flask_dbmigrate.config import Settings
 def test_defaults() -> None:
     """Without any key, each setting has its default; keys of others are not ours to judge."""
     assert read_settings({"SQLALCHEMY_ECHO": "no"}) == Settings(
-        drop_unknown_tables=True, two_phase=False
+        drop_unknown_tables=True, protected=False, two_phase=False
     )
 
 
@@ -42,7 +42,8 @@ def test_wrong_type(value: t.Any) -> None:
         (
             "DBMIGRATE_COLOUR",
             "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_LOCK', "
-            "'DBMIGRATE_LOCK_TIMEOUT', 'DBMIGRATE_TWO_PHASE', 'DBMIGRATE_URL', 'DBMIGRATE_WAIT'.",
+            "'DBMIGRATE_LOCK_TIMEOUT', 'DBMIGRATE_PROTECTED', 'DBMIGRATE_TWO_PHASE', "
+            "'DBMIGRATE_URL', 'DBMIGRATE_WAIT'.",
         ),
     ],
 )

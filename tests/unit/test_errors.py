@@ -10,7 +10,10 @@ import pytest
 
 from flask_dbmigrate import Difference
 from flask_dbmigrate import errors
+from flask_dbmigrate import Loss
+from flask_dbmigrate import Operation
 
+OPERATION = Operation("drop_table", "user", None, None, "drop table 'user'", "/a.py", 3)
 DIFFERENCE = Difference("default", "add_table", "user", None, "Table 'user' is new.")
 
 ATTRIBUTES: dict[str, dict[str, t.Any]] = {
@@ -37,6 +40,7 @@ ATTRIBUTES: dict[str, dict[str, t.Any]] = {
     "CheckFailedError": {},
     "PendingRevisionsError": {"database": "default", "pending": ("one", "two")},
     "DriftError": {"differences": (DIFFERENCE,)},
+    "DataLossError": {"losses": (Loss("default", OPERATION, True),)},
     "DatabaseUnavailableError": {
         "url": "postgresql://user:***@host/name",
         "is_transient": True,
@@ -61,6 +65,7 @@ EXIT_CODES = {
     "CheckFailedError": 3,
     "PendingRevisionsError": 3,
     "DriftError": 3,
+    "DataLossError": 3,
     "DatabaseUnavailableError": 69,
     "LockNotAcquiredError": 75,
 }

@@ -25,6 +25,7 @@ class Kind(t.NamedTuple):
 
 
 _BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
+_REACTION = Kind("'warn', 'error' or 'ignore'", lambda value: value in ("warn", "error", "ignore"))
 
 
 def _key(default: t.Any, kind: Kind) -> t.Any:
@@ -36,10 +37,14 @@ class Settings:
     """The settings of an application: each is the key of this name in capitals, with the prefix.
 
     :param drop_unknown_tables: Whether ``migrate`` drops the tables that have no model.
+    :param edited: What to do about a revision that was edited after it was applied.
+    :param log: Whether what is run on a database is written to a table in it.
     :param two_phase: Whether several databases are committed in two phases.
     """
 
     drop_unknown_tables: bool = _key(True, _BOOLEAN)
+    edited: str = _key("warn", _REACTION)
+    log: bool = _key(True, _BOOLEAN)
     two_phase: bool = _key(False, _BOOLEAN)
 
 
@@ -69,9 +74,10 @@ def _is_ours(key: object) -> bool:
 
 
 def _unknown(key: str, known: list[str]) -> ConfigurationError:
-    close = get_close_matches(key, known, n=1, cutoff=0.75)  # the prefix alone makes 0.5
+    names = [name.removeprefix(_PREFIX) for name in known]  # the prefix is like any other
+    close = get_close_matches(key.removeprefix(_PREFIX), names, n=1)
     listed = ", ".join(f"'{name}'" for name in known)
     return ConfigurationError(
         f"There is no setting '{key}'.",
-        hint=f"Did you mean '{close[0]}'?" if close else f"The settings are: {listed}.",
+        hint=f"Did you mean '{_PREFIX}{close[0]}'?" if close else f"The settings are: {listed}.",
     )

@@ -17,7 +17,8 @@
     ├── MigrationError                   1    a revision failed
     ├── CheckFailedError                 3    the answer is "no"; nothing broke
     │   ├── PendingRevisionsError
-    │   └── DriftError
+    │   ├── DriftError
+    │   └── EditedRevisionError               an applied revision was edited since
     └── DatabaseUnavailableError         69   the database cannot be reached
 """
 
@@ -206,6 +207,26 @@ class DriftError(CheckFailedError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.differences = differences
+
+
+class EditedRevisionError(CheckFailedError):
+    """A revision was edited after it was applied, and ``DBMIGRATE_EDITED`` calls that an error.
+
+    :param database: The database's key.
+    :param edited: One :class:`flask_dbmigrate.EditedRevision` for each.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        database: str = "",
+        edited: tuple[t.Any, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.database = database
+        self.edited = edited
 
 
 class DatabaseUnavailableError(DBMigrateError):

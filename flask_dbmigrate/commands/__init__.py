@@ -19,6 +19,7 @@ if t.TYPE_CHECKING:
     from .browsing import show as show
     from .checking import check as check
     from .checking import current as current
+    from .reporting import run_log as run_log
     from .running import downgrade as downgrade
     from .running import ensure_version as ensure_version
     from .running import stamp as stamp
@@ -30,6 +31,7 @@ FAMILIES = {
     "authoring": ("edit", "merge", "migrate", "revision"),
     "browsing": ("branches", "heads", "history", "show"),
     "checking": ("check", "current"),
+    "reporting": ("run_log",),
     "running": ("downgrade", "ensure_version", "stamp", "upgrade"),
     "setup": ("init", "list_templates"),
 }

@@ -68,6 +68,8 @@ def upgrade(
     :param output: With ``sql``: the folder to write ``<key>.sql`` to, instead of stdout.
     :param listener: Is told about each revision.
     :raises RevisionError: if the target cannot be found or reached.
+    :raises EditedRevisionError: if a revision was edited after it was applied, and
+        ``DBMIGRATE_EDITED`` is ``error``.
     :raises MigrationError: if a revision fails.
     :raises DatabaseUnavailableError: if a database cannot be reached.
     """

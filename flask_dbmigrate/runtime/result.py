@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+import typing as t
+
+if t.TYPE_CHECKING:
+    from .edited import EditedRevision
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ class Listener:
 
     def database_skipped(self, database: str, reason: str) -> None:
         """Nothing is done with a database, because it ``reason``: "has no models"."""
+
+    def revision_edited(self, database: str, edited: EditedRevision) -> None:
+        """A script was edited after it was applied."""
+
+    def log_unavailable(self, database: str, reason: str) -> None:
+        """What the run does from now on is not written to the log, because of this."""
 
     def step_started(self, database: str, description: str) -> None:
         """A step is about to run."""

@@ -10,6 +10,7 @@ import typing as t
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
@@ -42,11 +43,13 @@ def run_environment(
     plan: Plan,
     *,
     listener: Listener = SILENT,
+    is_known: bool = True,
     **context_options: t.Any,
 ) -> list[Visit]:
     """Run env.py once.
 
     :param plan: Says what to run on each database.
+    :param is_known: Whether each database must be at revisions that the directory has.
     :param context_options: As for Alembic's ``EnvironmentContext``: ``as_sql``, ``tag`` …
     :returns: The databases that were visited.
     :raises DBMigrateError: whatever went wrong, explained.
@@ -56,7 +59,8 @@ def run_environment(
             "A command is running already, and this call comes from inside of it.",
             hint="In a revision use 'op.get_context()' and 'op.get_bind()' instead.",
         )
-    recorder = Recorder(plan, directory, listener)
+    settings = read_settings(state.app.config)
+    recorder = Recorder(plan, directory, listener, settings, is_known=is_known)
     databases = _databases(state)
     environment = RunEnvironment(
         config,
@@ -71,13 +75,17 @@ def run_environment(
         try:
             with environment:
                 directory.run_env()
-        except DBMigrateError:
+        except DBMigrateError as error:
+            recorder.failed(error, urls)
             raise
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) and recorder.script is None:
                 raise
-            raise explain_failure(error, state, recorder) from error
+            explained = explain_failure(error, state, recorder)
+            recorder.failed(explained, urls)
+            raise explained from error
 
+    urls = [database.engine.url for database in databases]
     engines = [database.engine for database in databases]
     with _turn, answering(state), _options_kept(state), _application_logging_kept():
         if environment.is_offline_mode():

@@ -38,6 +38,7 @@ ALLOWED_FOR_HELP = ALLOWED | {
     "flask_dbmigrate.cli.browsing",
     "flask_dbmigrate.cli.checking",
     "flask_dbmigrate.cli.console",
+    "flask_dbmigrate.cli.reporting",
     "flask_dbmigrate.cli.running",
     "flask_dbmigrate.cli.setup",
     "flask_dbmigrate.runtime",

@@ -14,7 +14,7 @@ from flask_dbmigrate.config import Settings
 def test_defaults() -> None:
     """Without any key, each setting has its default; keys of others are not ours to judge."""
     assert read_settings({"SQLALCHEMY_ECHO": "no"}) == Settings(
-        drop_unknown_tables=True, two_phase=False
+        drop_unknown_tables=True, edited="warn", log=True, two_phase=False
     )
 
 
@@ -41,7 +41,8 @@ def test_wrong_type(value: t.Any) -> None:
         ("DBMIGRATE_TWOPHASE", "Did you mean 'DBMIGRATE_TWO_PHASE'?"),
         (
             "DBMIGRATE_COLOUR",
-            "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_TWO_PHASE'.",
+            "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_EDITED', "
+            "'DBMIGRATE_LOG', 'DBMIGRATE_TWO_PHASE'.",
         ),
     ],
 )

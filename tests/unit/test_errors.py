@@ -37,6 +37,7 @@ ATTRIBUTES: dict[str, dict[str, t.Any]] = {
     "CheckFailedError": {},
     "PendingRevisionsError": {"database": "default", "pending": ("one", "two")},
     "DriftError": {"differences": (DIFFERENCE,)},
+    "EditedRevisionError": {"database": "default", "edited": ("one", "two")},
     "DatabaseUnavailableError": {"url": "postgresql://user:***@host/name"},
 }
 
@@ -57,6 +58,7 @@ EXIT_CODES = {
     "CheckFailedError": 3,
     "PendingRevisionsError": 3,
     "DriftError": 3,
+    "EditedRevisionError": 3,
     "DatabaseUnavailableError": 69,
 }
 

@@ -24,6 +24,7 @@ from .errors import DatabaseUnavailableError as DatabaseUnavailableError
 from .errors import DataLossError as DataLossError
 from .errors import DBMigrateError as DBMigrateError
 from .errors import DriftError as DriftError
+from .errors import EditedRevisionError as EditedRevisionError
 from .errors import LockNotAcquiredError as LockNotAcquiredError
 from .errors import MigrationDirectoryError as MigrationDirectoryError
 from .errors import MigrationError as MigrationError
@@ -59,6 +60,7 @@ if t.TYPE_CHECKING:
     from .commands import plan_downgrade as plan_downgrade
     from .commands import plan_upgrade as plan_upgrade
     from .commands import revision as revision
+    from .commands import run_log as run_log
     from .commands import show as show
     from .commands import stamp as stamp
     from .commands import upgrade as upgrade
@@ -68,6 +70,8 @@ if t.TYPE_CHECKING:
     from .commands.browsing import Revisions as Revisions
     from .commands.checking import CheckResult as CheckResult
     from .commands.checking import CurrentResult as CurrentResult
+    from .commands.reporting import DatabaseLog as DatabaseLog
+    from .commands.reporting import LogResult as LogResult
     from .commands.running import MigrationResult as MigrationResult
     from .commands.setup import NewDirectory as NewDirectory
     from .commands.setup import Templates as Templates
@@ -75,6 +79,8 @@ if t.TYPE_CHECKING:
     from .compat import catch_errors as catch_errors
     from .compat import Config as Config
     from .compat import log as log
+    from .runtime.edited import EditedRevision as EditedRevision
+    from .runtime.log import LogEntry as LogEntry
     from .runtime.result import DatabaseResult as DatabaseResult
     from .runtime.result import Listener as Listener
     from .runtime.result import Loss as Loss
@@ -98,6 +104,8 @@ _homes = {
     "Revisions": ".commands.browsing",
     "CheckResult": ".commands.checking",
     "CurrentResult": ".commands.checking",
+    "DatabaseLog": ".commands.reporting",
+    "LogResult": ".commands.reporting",
     "MigrationResult": ".commands.running",
     "NewDirectory": ".commands.setup",
     "Templates": ".commands.setup",
@@ -105,6 +113,8 @@ _homes = {
     "catch_errors": ".compat",
     "Config": ".compat",
     "log": ".compat",
+    "EditedRevision": ".runtime.edited",
+    "LogEntry": ".runtime.log",
     "DatabaseResult": ".runtime.result",
     "Listener": ".runtime.result",
     "StepResult": ".runtime.result",

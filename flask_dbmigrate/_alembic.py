@@ -12,6 +12,7 @@ import typing as t
 import alembic.context
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationInfo
 from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script import ScriptDirectory
@@ -23,6 +24,9 @@ from .errors import ScriptError
 
 class Step(t.Protocol):
     """What Alembic calls a migration step: one revision in one direction, or a stamp."""
+
+    @property
+    def info(self) -> MigrationInfo: ...
 
     def __str__(self) -> str: ...
 
@@ -122,6 +126,14 @@ def ensure_version_table(context: MigrationContext) -> None:
 def version_table(context: MigrationContext) -> sa.Table:
     """Tell the table in which a context notes where the database stands."""
     return context._version
+
+
+def is_in_transaction(context: MigrationContext) -> bool:
+    """Tell whether somebody has begun a transaction around what a context executes now.
+
+    SQLAlchemy alone does not tell: it begins one by itself when the first statement comes.
+    """
+    return context._in_external_transaction or context._transaction is not None
 
 
 def failed_in_hook(error: BaseException) -> bool:

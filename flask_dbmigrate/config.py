@@ -32,6 +32,7 @@ _SECONDS = Kind(
     lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0,
 )
 _URL = Kind("the URL of a database", lambda value: isinstance(value, str), is_secret=True)
+_REACTION = Kind("'warn', 'error' or 'ignore'", lambda value: value in ("warn", "error", "ignore"))
 
 
 def _key(default: t.Any, kind: Kind) -> t.Any:
@@ -43,8 +44,10 @@ class Settings:
     """The settings of an application: each is the key of this name in capitals, with the prefix.
 
     :param drop_unknown_tables: Whether ``migrate`` drops the tables that have no model.
+    :param edited: What to do about a revision that was edited after it was applied.
     :param lock: Whether a run waits until no other one is at work on a database.
     :param lock_timeout: How long it waits.
+    :param log: Whether what is run on a database is written to a table in it.
     :param protected: Whether ``downgrade`` drops what holds data only if told to with ``--yes``,
         where there is no terminal to ask on.
     :param two_phase: Whether several databases are committed in two phases.
@@ -54,8 +57,10 @@ class Settings:
     """
 
     drop_unknown_tables: bool = _key(True, _BOOLEAN)
+    edited: str = _key("warn", _REACTION)
     lock: bool = _key(True, _BOOLEAN)
     lock_timeout: float = _key(600, _SECONDS)
+    log: bool = _key(True, _BOOLEAN)
     protected: bool = _key(False, _BOOLEAN)
     two_phase: bool = _key(False, _BOOLEAN)
     url: str | None = _key(None, _URL)

@@ -18,7 +18,8 @@
     ├── CheckFailedError                 3    the answer is "no"; nothing broke
     │   ├── PendingRevisionsError
     │   ├── DriftError
-    │   └── DataLossError                     a downgrade would drop data, and nobody agreed to it
+    │   ├── DataLossError                     a downgrade would drop data, and nobody agreed to it
+    │   └── EditedRevisionError               an applied revision was edited since
     ├── DatabaseUnavailableError         69   the database cannot be reached
     └── LockNotAcquiredError             75   another run holds the database; safe to try again
 """
@@ -219,6 +220,26 @@ class DataLossError(CheckFailedError):
     def __init__(self, message: str, *, hint: str = "", losses: tuple[t.Any, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.losses = losses
+
+
+class EditedRevisionError(CheckFailedError):
+    """A revision was edited after it was applied, and ``DBMIGRATE_EDITED`` calls that an error.
+
+    :param database: The database's key.
+    :param edited: One :class:`flask_dbmigrate.EditedRevision` for each.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        database: str = "",
+        edited: tuple[t.Any, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.database = database
+        self.edited = edited
 
 
 class DatabaseUnavailableError(DBMigrateError):

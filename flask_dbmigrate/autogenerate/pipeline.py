@@ -42,6 +42,7 @@ def compare(
     arguments: dict[str, t.Any] | None = None,
     *,
     listener: Listener = SILENT,
+    look: t.Callable[[Visit], object] | None = None,
 ) -> Comparison:
     """Compare the models with each database.
 
@@ -49,12 +50,15 @@ def compare(
 
     :param arguments: What the new revision is to be: those of Alembic's ``revision`` command.
     :param listener: Is told about databases that are skipped.
+    :param look: Is called with each database first.
     :raises PendingRevisionsError: if a database is not at the head.
     """
     revision = RevisionContext(config, directory, {**new_revision(), **(arguments or {})})
     kept: list[KeptTable] = []
 
     def find_differences(visit: Visit) -> tuple[()]:
+        if look is not None:
+            look(visit)
         require_up_to_date(visit)
         scope = limit(visit.context, state.app, visit.key)
         import_types(visit.context)

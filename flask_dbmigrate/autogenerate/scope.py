@@ -18,6 +18,7 @@ from flask_dbmigrate.databases import is_same_database
 from flask_dbmigrate.dialects import ExtensionObjects
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.runtime.log import COLUMNS
 
 TableKey = tuple[str | None, str]
 """A schema and a table's name, as Alembic reflects them: None is the default schema."""
@@ -145,8 +146,13 @@ def limit(context: MigrationContext, app: Flask, database: str) -> Scope:
 
 
 def is_version_table(table: sa.Table) -> bool:
-    """Tell whether a table is where Alembic notes revisions, whatever its name and schema."""
-    return table.columns.keys() == ["version_num"]
+    """Tell whether a table is where Alembic notes revisions, or the log beside it.
+
+    Their names and schemas may be any, and a later release may know more columns of the log.
+    """
+    columns = table.columns.keys()
+    is_log = table.name.endswith("_log") and columns[: len(COLUMNS)] == list(COLUMNS)
+    return is_log or columns == ["version_num"]
 
 
 def _databases_of_application(app: Flask) -> t.Iterator[Database]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 import dataclasses
+from datetime import datetime
 import functools
 import itertools
 import json
@@ -28,6 +29,9 @@ from flask_dbmigrate.state import on_command_line
 from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
+
+if t.TYPE_CHECKING:
+    from flask_dbmigrate.runtime.edited import EditedRevision
 
 
 class Error(click.ClickException):
@@ -151,6 +155,8 @@ def _plain(value: t.Any) -> t.Any:
         }
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return value
@@ -190,6 +196,12 @@ class Progress(Listener):
         note(f"This drops from database '{database}':")
         for loss in losses:
             note(f"    {loss}{_CONTENT[loss.holds_data]}")
+
+    def revision_edited(self, database: str, edited: EditedRevision) -> None:
+        note(f"Warning: {edited}")
+
+    def log_unavailable(self, database: str, reason: str) -> None:
+        note(f"Warning: This run is not in the log of database '{database}': {reason}.")
 
     def step_started(self, database: str, description: str) -> None:
         if self.is_terminal and self.shows_steps:

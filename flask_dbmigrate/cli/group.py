@@ -16,6 +16,9 @@ from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
 
+# 'flask_dbmigrate.log' is Flask-Migrate's logger, so the function has another name
+_NAMES = {"run_log": "log"}
+
 
 class LazyCommands(MutableMapping[str, click.Command]):
     """Commands by name; the module of one of ours is imported when the command is looked up.
@@ -25,7 +28,9 @@ class LazyCommands(MutableMapping[str, click.Command]):
 
     def __init__(self) -> None:
         self._commands: dict[str, click.Command | str] = {
-            name.replace("_", "-"): family for family, names in FAMILIES.items() for name in names
+            _NAMES.get(name, name).replace("_", "-"): family
+            for family, names in FAMILIES.items()
+            for name in names
         }
 
     def __getitem__(self, name: str) -> click.Command:

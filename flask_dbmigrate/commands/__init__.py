@@ -21,6 +21,7 @@ if t.TYPE_CHECKING:
     from .checking import current as current
     from .planning import plan_downgrade as plan_downgrade
     from .planning import plan_upgrade as plan_upgrade
+    from .reporting import run_log as run_log
     from .running import downgrade as downgrade
     from .running import ensure_version as ensure_version
     from .running import stamp as stamp
@@ -32,6 +33,7 @@ FAMILIES = {
     "authoring": ("edit", "merge", "migrate", "revision"),
     "browsing": ("branches", "heads", "history", "show"),
     "checking": ("check", "current"),
+    "reporting": ("run_log",),
     "running": ("downgrade", "ensure_version", "stamp", "upgrade"),
     "setup": ("init", "list_templates"),
 }

@@ -8,10 +8,12 @@ from dataclasses import field
 from flask_dbmigrate.autogenerate.drift import Difference
 from flask_dbmigrate.autogenerate.drift import differences
 from flask_dbmigrate.autogenerate.pipeline import compare
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import CheckFailedError
 from flask_dbmigrate.errors import DriftError
+from flask_dbmigrate.runtime.edited import report_edited
 from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
@@ -142,12 +144,21 @@ def check(
 
     :raises PendingRevisionsError: if a database is not at the head.
     :raises DriftError: if the models and a database differ.
+    :raises EditedRevisionError: if a revision was edited after it was applied, and
+        ``DBMIGRATE_EDITED`` is ``error``.
     """
     settings = RunSettings(as_tuple(database), two_phase=False)
     workspace = open_workspace(
         directory, x_arg=x_arg, command=command, settings=settings, opts=("autogenerate",)
     )
-    compared = compare(workspace.state, workspace.config, workspace.directory, listener=listener)
+    edited = read_settings(workspace.state.app.config).edited
+    compared = compare(
+        workspace.state,
+        workspace.config,
+        workspace.directory,
+        listener=listener,
+        look=lambda visit: report_edited(visit, edited, listener),
+    )
     found = tuple(
         difference
         for script in compared.revision.generated_revisions

@@ -64,6 +64,8 @@ def upgrade(
     :param listener: Is told about each revision.
     :param options: Those of :class:`flask_dbmigrate.RunOptions`: ``database``, ``lock`` …
     :raises RevisionError: if the target cannot be found or reached.
+    :raises EditedRevisionError: if a revision was edited after it was applied, and
+        ``DBMIGRATE_EDITED`` is ``error``.
     :raises MigrationError: if a revision fails.
     :raises DatabaseUnavailableError: if a database cannot be reached.
     """

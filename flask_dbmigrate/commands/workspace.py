@@ -42,12 +42,10 @@ class Workspace:
     config: Config
     directory: ScriptDirectory
 
-    def run(
-        self, plan: Plan, *, listener: Listener = SILENT, **context_options: t.Any
-    ) -> list[Visit]:
+    def run(self, plan: Plan, *, listener: Listener = SILENT, **options: t.Any) -> list[Visit]:
         """Run env.py with a plan; see :func:`run_environment`."""
         return run_environment(
-            self.state, self.config, self.directory, plan, listener=listener, **context_options
+            self.state, self.config, self.directory, plan, listener=listener, **options
         )
 
     def run_locked(

@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass
 import re
 import typing as t
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -145,9 +146,13 @@ def safe_url(url: sa.URL) -> str:
 
 
 def without_secrets(text: str, url: sa.URL) -> str:
-    """Take the password of a URL, and what else is secret in it, out of a text."""
+    """Take the password of a URL, and what else is secret in it, out of a text.
+
+    Quoted as in a URL, it is secret as well.
+    """
     values = [url.password, *(value for name, value in url.query.items() if _SECRET.search(name))]
     for secret in values:
         if secret and len(str(secret)) > 3:  # a shorter one would be betrayed by the gaps it leaves
-            text = text.replace(str(secret), "***")
+            for form in (quote(str(secret), safe=" +"), quote(str(secret), safe=""), str(secret)):
+                text = text.replace(form, "***")
     return text

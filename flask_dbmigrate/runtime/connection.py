@@ -39,6 +39,21 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
         yield connection
 
 
+@contextmanager
+def separate_connection(engine: sa.Engine) -> t.Iterator[sa.Connection]:
+    """Open a connection beside the engine's pool, which may have room for one only.
+
+    A database in memory is in its connection: there it is the pool's.
+    """
+    pool = engine.pool if isinstance(engine.pool, sa.StaticPool) else engine.pool.recreate()
+    try:
+        with sa.Engine(pool, engine.dialect, engine.url).connect() as connection:
+            yield connection
+    finally:
+        if pool is not engine.pool:
+            pool.dispose()
+
+
 def _is_from_driver(error: Exception, engine: sa.Engine) -> bool:
     """Tell whether connecting failed in the driver.
 

@@ -17,11 +17,17 @@ from alembic.util import CommandError
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.config import Settings
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
+from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.errors import UnknownDatabaseRevisionError
 
+from .edited import report_edited
+from .log import applied_entries
+from .log import direction_of
+from .log_writer import LogWriter
 from .offline import SqlOutput
 from .result import DatabaseResult
 from .result import Listener
@@ -40,6 +46,7 @@ class Visit:
     :param context: Alembic's context, with env.py's connection in it.
     :param directory: The revisions on disk.
     :param arguments: What env.py gives to the functions of scripts.
+    :param log: Writes what is run.
     :param before: The heads the database was at when the visit began.
     :param heads: The heads it is at after the steps run so far.
     :param pending: The steps that are to be run, if somebody looked.
@@ -50,6 +57,7 @@ class Visit:
     context: MigrationContext
     directory: ScriptDirectory
     arguments: t.Mapping[str, t.Any]
+    log: LogWriter
     before: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     steps: list[StepResult] = field(default_factory=list)
@@ -80,12 +88,26 @@ Plan = t.Callable[[Visit], t.Iterable[_alembic.Step]]
 
 
 class Recorder:
-    """Follows a run from database to database and from step to step."""
+    """Follows a run from database to database and from step to step.
 
-    def __init__(self, plan: Plan | None, directory: ScriptDirectory, listener: Listener) -> None:
+    :param plan: What to run; None to run nothing.
+    :param is_known: Whether each database must be at revisions that the directory has.
+    """
+
+    def __init__(
+        self,
+        plan: Plan | None,
+        directory: ScriptDirectory,
+        listener: Listener,
+        settings: Settings,
+        *,
+        is_known: bool = True,
+    ) -> None:
         self.plan = plan
         self.directory = directory
         self.listener = listener
+        self.settings = settings
+        self.is_known = is_known
         self.is_look = False
         self.before_step: t.Callable[[str], None] = lambda key: None
         self.visits: list[Visit] = []
@@ -97,7 +119,8 @@ class Recorder:
 
         :param without_plan: Do not ask the plan: it is not to be evaluated twice.
         """
-        look = Recorder(None if without_plan else self.plan, self.directory, self.listener)
+        plan = None if without_plan else self.plan
+        look = Recorder(plan, self.directory, self.listener, self.settings)
         look.is_look = True
         look._skipped = self._skipped
         return look
@@ -115,7 +138,13 @@ class Recorder:
 
     def begin(self, context: MigrationContext, arguments: t.Mapping[str, t.Any]) -> Visit:
         """Begin the visit to a database."""
-        visit = Visit(key_of(arguments.get("engine_name")), context, self.directory, arguments)
+        key = key_of(arguments.get("engine_name"))
+        log = LogWriter(
+            context,
+            is_on=self.settings.log and not context.as_sql and not self.is_look,
+            tell=lambda reason: self.listener.log_unavailable(key, reason),
+        )
+        visit = Visit(key, context, self.directory, arguments, log)
         self.visits.append(visit)
         return visit
 
@@ -129,32 +158,48 @@ class Recorder:
         visit.before = visit.heads = heads
         if self.plan is None:
             return
-        require_known(visit)
+        if self.is_known:
+            require_known(visit)
         if self.is_look:
             visit.pending = tuple(map(str, self.plan(visit)))
             return
         for step in self.plan(visit):
             self.before_step(visit.key)
-            visit.script = _alembic.script_of(step)
-            _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
+            self._begin(visit, step)
             description = str(step)
             self.listener.step_started(visit.key, description)
             started = time.monotonic()
             yield step
             self._finish(visit, description, time.monotonic() - started)
 
+    def _begin(self, visit: Visit, step: _alembic.Step) -> None:
+        if direction_of(step.info) == "upgrade" and not visit.steps:
+            report_edited(visit, self.settings.edited, self.listener)
+        visit.log.begin(step.info)
+        visit.script = _alembic.script_of(step)
+        _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
+
     def _finish(self, visit: Visit, description: str, seconds: float) -> None:
         step = self._applied
-        direction = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
-        result = StepResult(direction, step.up_revision_ids, description, seconds)
+        result = StepResult(direction_of(step), step.up_revision_ids, description, seconds)
         visit.script = None
         visit.steps.append(result)
         self.listener.step_finished(visit.key, result)
 
     def applied(self, *, step: MigrationInfo, heads: t.Collection[str], **context: t.Any) -> None:
         """Note where the database is; Alembic calls it when the version table was written."""
-        self.visits[-1].heads = tuple(sorted(heads))
+        visit = self.visits[-1]
+        visit.heads = tuple(sorted(heads))
+        visit.log.applied()
         self._applied = step
+
+    def failed(self, error: DBMigrateError, urls: t.Iterable[sa.URL]) -> None:
+        """Write to the log that the running revision has failed, if one is running.
+
+        :param urls: URLs whose secrets must not be written.
+        """
+        if self.script is not None:
+            self.visits[-1].log.failed(error.message, urls)
 
 
 def require_known(visit: Visit) -> None:
@@ -166,9 +211,11 @@ def require_known(visit: Visit) -> None:
         try:
             visit.directory.get_revision(head)
         except CommandError as error:
+            applied = applied_entries(visit.context).get(head)
             raise UnknownDatabaseRevisionError(
                 f"Database '{visit.key}' is at revision '{head}', "
-                f"which no script in '{visit.directory.dir}' has.",
+                f"which no script in '{visit.directory.dir}' has."
+                + (f" It was applied {applied.origin}." if applied else ""),
                 hint="Deploy the code that has it. If it is gone for good, say where the "
                 "database stands with 'flask db stamp --purge REVISION'.",
                 database=visit.key,
@@ -258,7 +305,8 @@ class RunEnvironment(EnvironmentContext):
         create_schema_with_version_table(context)
         self.sql.keep(key_of(bind_key))
         visit = self.recorder.begin(context, kw)
-        super().run_migrations(**kw)
+        with visit.log.counting():
+            super().run_migrations(**kw)
         visit.is_done = True
 
     def _is_for(self, context: MigrationContext, bind_key: str) -> bool:

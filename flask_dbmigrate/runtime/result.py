@@ -9,6 +9,8 @@ import typing as t
 if t.TYPE_CHECKING:
     from flask_dbmigrate.script.calls import Operation
 
+    from .edited import EditedRevision
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -89,6 +91,12 @@ class Listener:
 
     def losses_found(self, database: str, losses: tuple[Loss, ...]) -> None:
         """A downgrade is going to drop tables or columns."""
+
+    def revision_edited(self, database: str, edited: EditedRevision) -> None:
+        """A script was edited after it was applied."""
+
+    def log_unavailable(self, database: str, reason: str) -> None:
+        """What the run does from now on is not written to the log, because of this."""
 
     def step_started(self, database: str, description: str) -> None:
         """A step is about to run."""

@@ -13,6 +13,7 @@ import typing as t
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
@@ -49,17 +50,20 @@ def run_environment(
     plan: Plan,
     *,
     listener: Listener = SILENT,
+    is_known: bool = True,
     **context_options: t.Any,
 ) -> list[Visit]:
     """Run env.py once.
 
     :param plan: Says what to run on each database.
+    :param is_known: Whether each database must be at revisions that the directory has.
     :param context_options: As for Alembic's ``EnvironmentContext``: ``as_sql``, ``tag`` …
     :returns: The databases that were visited.
     :raises DBMigrateError: whatever went wrong, explained.
     """
     run = _Run(state, config, directory, context_options)
-    return run.in_turn(lambda: run.visit(Recorder(plan, directory, listener)))
+    recorder = run.recorder(plan, listener, is_known=is_known)
+    return run.in_turn(lambda: run.visit(recorder))
 
 
 def run_locked(
@@ -82,8 +86,7 @@ def run_locked(
     """
     run = _Run(state, config, directory, context_options)
     settings = settings_of(config)
-
-    recorder = Recorder(plan, directory, listener)
+    recorder = run.recorder(plan, listener)
 
     def look_lock_run() -> list[Visit]:
         looked = run.look(recorder.look(without_plan=always))
@@ -119,6 +122,11 @@ class _Run:
         self.databases = _databases(state)
         self.is_offline = bool(context_options.get("as_sql"))
         self.is_handed_in = "connection" in config.attributes
+
+    def recorder(self, plan: Plan, listener: Listener, *, is_known: bool = True) -> Recorder:
+        """Make the recorder of a pass; see its parameters."""
+        settings = read_settings(self.state.app.config)
+        return Recorder(plan, self.directory, listener, settings, is_known=is_known)
 
     def in_turn(self, work: t.Callable[[], list[Visit]]) -> list[Visit]:
         """Do some work when no other thread runs env.py, and where asyncio engines connect."""
@@ -161,15 +169,19 @@ class _Run:
         return recorder.visits
 
     def _run_env(self, environment: RunEnvironment, recorder: Recorder) -> None:
+        urls = [database.engine.url for database in self.databases]
         try:
             with environment:
                 self.directory.run_env()
-        except DBMigrateError:
+        except DBMigrateError as error:
+            recorder.failed(error, urls)
             raise
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) and recorder.script is None:
                 raise
-            raise explain_failure(error, self.state, recorder) from error
+            explained = explain_failure(error, self.state, recorder)
+            recorder.failed(explained, urls)
+            raise explained from error
 
     def _nothing_executed_offline(self, recorder: Recorder) -> t.ContextManager[None]:
         if not self.is_offline:

@@ -72,7 +72,7 @@ def test_release_phase_on_sqlite(deployed: Path, monkeypatch: pytest.MonkeyPatch
     """Without DATABASE_URL the database is a file in the instance folder."""
     check_release(deployed, monkeypatch, None)
     engine = sa.create_engine(f"sqlite:///{deployed / 'instance' / 'library.db'}")
-    assert sa.inspect(engine).get_table_names() == ["alembic_version"]
+    assert sa.inspect(engine).get_table_names() == ["alembic_version", "alembic_version_log"]
     engine.dispose()
 
 

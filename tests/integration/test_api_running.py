@@ -313,7 +313,7 @@ def test_options_of_migrate_online(make_application: Callable[..., t.Any], ready
     with make_application("second", version_table="mine").app.app_context():
         flask_dbmigrate.upgrade(revision="aaa")
         (database,) = flask_dbmigrate.current().databases
-    assert sorted(ready.inspect()) == ["aaa", "mine"]
+    assert sorted(ready.inspect()) == ["aaa", "mine", "mine_log"]
     assert [found.revision for found in database.revisions] == ["aaa"]
 
 

@@ -12,6 +12,7 @@ from alchemical.aio import Alchemical
 from alchemical.aio import Model
 from alembic import command
 from flask import Flask
+from harness import OUR_TABLES
 import pytest
 import servers
 import sqlalchemy as sa
@@ -43,7 +44,7 @@ def url(postgresql_server: servers.PostgreSQL) -> Iterator[str]:
 def tables(url: str) -> set[str]:
     """The tables of a PostgreSQL database."""
     engine = sa.create_engine(url.replace("asyncpg", "psycopg"), poolclass=sa.NullPool)
-    return set(sa.inspect(engine).get_table_names()) - {"alembic_version"}
+    return set(sa.inspect(engine).get_table_names()) - OUR_TABLES
 
 
 def main_job() -> None:
@@ -176,6 +177,9 @@ def test_failing_revision(app: Flask, url: str) -> None:
     assert caught.value.message.endswith("SELECT 1/0. The database is at base now.")
     assert (caught.value.revision, caught.value.heads) == ("aaa", ())
     assert tables(url) == set()
+    with app.app_context():
+        (log,) = flask_dbmigrate.run_log().databases
+    assert [(entry.revision, entry.status) for entry in log.entries] == [("aaa", "failed")]
 
 
 async def things(engine: AsyncEngine) -> int:

@@ -21,7 +21,9 @@ from flask_dbmigrate import Migrate
 from flask_dbmigrate.cli import db as group
 from flask_dbmigrate.commands import FAMILIES
 
-COMMANDS = sorted(name.replace("_", "-") for names in FAMILIES.values() for name in names)
+COMMANDS = sorted(
+    name.removeprefix("run_").replace("_", "-") for names in FAMILIES.values() for name in names
+)
 
 EVERY_COMMAND = [
     "branches",
@@ -34,6 +36,7 @@ EVERY_COMMAND = [
     "history",
     "init",
     "list-templates",
+    "log",
     "merge",
     "migrate",
     "revision",
@@ -347,6 +350,7 @@ JSON: dict[str, list[str]] = {
     "history": ["-i"],
     "init": ["-d", "other"],
     "list-templates": [],
+    "log": [],
     "merge": ["aaa", "ccc", "--splice"],
     "migrate": [],
     "revision": [],

@@ -335,9 +335,11 @@ def test_another_migrate_without_database(
     monkeypatch.chdir(tmp_path)
     app = Flask("app", root_path=str(tmp_path))
     app.config["SQLALCHEMY_DATABASE_URI"] = sqlite_url
-    flask_dbmigrate.Migrate(app, SQLAlchemy(app))
+    db = SQLAlchemy(app)
+    flask_dbmigrate.Migrate(app, db)
     flask_dbmigrate.Migrate(app, SQLAlchemy(), command="other")
     execute(sqlite_url, "CREATE TABLE unknown (id INTEGER)")
     with app.app_context():
         flask_dbmigrate.init()
         assert differences() == [("remove_table", "unknown")]
+        db.engine.dispose()

@@ -260,7 +260,8 @@ CASES: dict[str, Case] = {
             command,
             UnknownDatabaseRevisionError,
             1,
-            "Database 'default' is at revision 'aaa', which no script in '{cwd}/migrations' has.",
+            "Database 'default' is at revision 'aaa', which no script in '{cwd}/migrations' has. "
+            "It was applied on * UTC by *@*.",
             "Deploy the code that has it. If it is gone for good, say where the database stands "
             "with 'flask db stamp --purge REVISION'.",
             gone,

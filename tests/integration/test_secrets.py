@@ -40,6 +40,7 @@ SUCCEEDING: Commands = [
     ["stamp", "head", "--json"],
     ["stamp", "head", "--sql"],
     ["ensure-version", "--json"],
+    ["log", "--json"],
     ["list-templates"],
 ]
 
@@ -51,6 +52,7 @@ FAILING: Commands = [
     ["migrate"],
     ["stamp"],
     ["ensure-version"],
+    ["log"],
     ["history", "-i"],
     ["edit", "current"],
 ]
@@ -126,6 +128,21 @@ def test_revision_that_fails(
         flask_dbmigrate.upgrade()
     assert is_silent(repr(caught.value) + str(caught.value) + repr(vars(caught.value)))
     assert is_silent(log.getvalue())
+
+
+@pytest.mark.parametrize("what", ["url.render_as_string(hide_password=False)", "url.password"])
+def test_log_of_a_revision_that_fails(
+    make_application: Callable[..., t.Any], secret_url: str, tmp_path: Path, what: str
+) -> None:
+    """A password in an error does not get into the log table."""
+    make_application(url=secret_url).app.test_cli_runner().invoke(args=["db", "init"])
+    project = Project(tmp_path, secret_url)
+    project.revision("aaa", upgrade=["url = op.get_bind().engine.url", f"raise OSError({what})"])
+    app = make_application(url=secret_url).app
+    app.test_cli_runner().invoke(args=["db", "upgrade"])
+    ((error,),) = project.query("SELECT error FROM alembic_version_log")
+    assert "***" in error
+    assert is_silent(error)
 
 
 def broken_urls() -> dict[str, str]:

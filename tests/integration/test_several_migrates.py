@@ -65,8 +65,9 @@ class Several:
         return str(result)
 
     def tables(self) -> set[str]:
-        """The tables of all databases."""
-        return {name for engine in self.engines for name in sa.inspect(engine).get_table_names()}
+        """The tables of all databases, the logs left out."""
+        names = {name for engine in self.engines for name in sa.inspect(engine).get_table_names()}
+        return {name for name in names if not name.endswith("_log")}
 
 
 Call = Callable[[Several, str, str], str]

@@ -9,6 +9,7 @@ import typing as t
 
 from alchemical.flask import Alchemical
 from flask import Flask
+from harness import OUR_TABLES
 import pytest
 import sqlalchemy as sa
 from sqlmodel import Field
@@ -68,7 +69,7 @@ def test_alchemical(app: Flask, tmp_path: Path) -> None:
         for key, found in db.engines.items():
             tables[key] = set(sa.inspect(found).get_table_names())
             found.dispose()
-    assert tables == {None: {"thing", "alembic_version"}, "two": {"item", "alembic_version"}}
+    assert tables == {None: {"thing"} | OUR_TABLES, "two": {"item"} | OUR_TABLES}
 
 
 def test_object_with_engine_and_metadata(app: Flask, engine: sa.Engine) -> None:
@@ -141,7 +142,7 @@ def test_plain_sqlalchemy_with_an_engine(app: Flask, engine: sa.Engine) -> None:
     with app.app_context():
         flask_dbmigrate.init()
         main_job()
-    assert set(sa.inspect(engine).get_table_names()) == {"thing", "alembic_version"}
+    assert set(sa.inspect(engine).get_table_names()) == {"thing"} | OUR_TABLES
 
 
 def test_plain_sqlalchemy_with_a_url_and_several_metadata(app: Flask, engine: sa.Engine) -> None:
@@ -153,7 +154,7 @@ def test_plain_sqlalchemy_with_a_url_and_several_metadata(app: Flask, engine: sa
     with app.app_context():
         flask_dbmigrate.init()
         main_job()
-    assert set(sa.inspect(engine).get_table_names()) == {"thing", "other", "alembic_version"}
+    assert set(sa.inspect(engine).get_table_names()) == {"thing", "other"} | OUR_TABLES
 
 
 def test_plain_sqlalchemy_with_several_databases(app: Flask, tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_plain_sqlalchemy_with_several_databases(app: Flask, tmp_path: Path) -> 
     tables = []
     for key in keys:
         engine = sa.create_engine(urls[key], poolclass=sa.NullPool)
-        tables.append(set(sa.inspect(engine).get_table_names()) - {"alembic_version"})
+        tables.append(set(sa.inspect(engine).get_table_names()) - OUR_TABLES)
     assert (keys, tables) == (["default", "user-data"], [{"thing"}, {"other"}])
 
 

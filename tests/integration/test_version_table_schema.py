@@ -64,7 +64,7 @@ def test_version_table_schema_is_created(
         Path("migrations/env.py").write_text(LEGACY_ENV_PY)
     flask_dbmigrate.revision(rev_id="aaa")
     run()
-    assert inspector(postgresql_url).get_table_names("log") == ["alembic_version"]
+    assert "alembic_version" in inspector(postgresql_url).get_table_names("log")
     run()
     flask_dbmigrate.upgrade()
     assert str(flask_dbmigrate.current()) == "aaa (head)"

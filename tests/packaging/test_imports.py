@@ -39,6 +39,7 @@ ALLOWED_FOR_HELP = ALLOWED | {
     "flask_dbmigrate.cli.checking",
     "flask_dbmigrate.cli.console",
     "flask_dbmigrate.cli.prompts",
+    "flask_dbmigrate.cli.reporting",
     "flask_dbmigrate.cli.running",
     "flask_dbmigrate.cli.setup",
     "flask_dbmigrate.runtime",

@@ -34,6 +34,9 @@ class Post(db.Model):
     title = db.Column(db.String(64), nullable=False)
 """
 
+OUR_TABLES = {"alembic_version", "alembic_version_log"}
+"""What a run makes in a database for itself."""
+
 APP = """
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
@@ -199,8 +202,8 @@ class Project:
         return path
 
     def tables(self, url: str | None = None) -> set[str]:
-        """List the tables of a database, the version table left out."""
-        return {name for name in self.inspect(url) if name != "alembic_version"}
+        """List the tables of a database, the version table and the log left out."""
+        return set(self.inspect(url)) - OUR_TABLES
 
     def inspect(self, url: str | None = None) -> list[str]:
         """List all tables of a database."""

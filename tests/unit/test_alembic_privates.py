@@ -50,6 +50,19 @@ def revisions(steps: t.Sequence[_alembic.Step]) -> list[str]:
     return [script.revision for script in scripts if script is not None]
 
 
+@pytest.mark.parametrize("begun", ["by env.py", "by Alembic", "by the first statement"])
+def test_is_in_transaction(begun: str) -> None:
+    """A transaction that somebody has begun is told from SQLAlchemy's own."""
+    with sa.create_engine("sqlite://").connect() as connection:
+        if begun == "by env.py":
+            connection.begin()
+        options = {"transactional_ddl": True}
+        context = MigrationContext.configure(connection, opts=options)
+        with context.begin_transaction(_per_migration=begun != "by Alembic"):
+            connection.execute(sa.select(1))
+            assert _alembic.is_in_transaction(context) == (begun != "by the first statement")
+
+
 def test_load_scripts(directory: ScriptDirectory) -> None:
     """All scripts of the folders are imported."""
     assert sorted(script.revision for script in _alembic.load_scripts(directory)) == [

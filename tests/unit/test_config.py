@@ -14,7 +14,15 @@ from flask_dbmigrate.config import Settings
 def test_defaults() -> None:
     """Without any key, each setting has its default; keys of others are not ours to judge."""
     assert read_settings({"SQLALCHEMY_ECHO": "no"}) == Settings(
-        drop_unknown_tables=True, protected=False, two_phase=False
+        drop_unknown_tables=True,
+        edited="warn",
+        lock=True,
+        lock_timeout=600,
+        log=True,
+        protected=False,
+        two_phase=False,
+        url=None,
+        wait=None,
     )
 
 
@@ -41,9 +49,9 @@ def test_wrong_type(value: t.Any) -> None:
         ("DBMIGRATE_TWOPHASE", "Did you mean 'DBMIGRATE_TWO_PHASE'?"),
         (
             "DBMIGRATE_COLOUR",
-            "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_LOCK', "
-            "'DBMIGRATE_LOCK_TIMEOUT', 'DBMIGRATE_PROTECTED', 'DBMIGRATE_TWO_PHASE', "
-            "'DBMIGRATE_URL', 'DBMIGRATE_WAIT'.",
+            "The settings are: 'DBMIGRATE_DROP_UNKNOWN_TABLES', 'DBMIGRATE_EDITED', "
+            "'DBMIGRATE_LOCK', 'DBMIGRATE_LOCK_TIMEOUT', 'DBMIGRATE_LOG', 'DBMIGRATE_PROTECTED', "
+            "'DBMIGRATE_TWO_PHASE', 'DBMIGRATE_URL', 'DBMIGRATE_WAIT'.",
         ),
     ],
 )

@@ -41,6 +41,7 @@ ATTRIBUTES: dict[str, dict[str, t.Any]] = {
     "PendingRevisionsError": {"database": "default", "pending": ("one", "two")},
     "DriftError": {"differences": (DIFFERENCE,)},
     "DataLossError": {"losses": (Loss("default", OPERATION, True),)},
+    "EditedRevisionError": {"database": "default", "edited": ("one", "two")},
     "DatabaseUnavailableError": {
         "url": "postgresql://user:***@host/name",
         "is_transient": True,
@@ -66,6 +67,7 @@ EXIT_CODES = {
     "PendingRevisionsError": 3,
     "DriftError": 3,
     "DataLossError": 3,
+    "EditedRevisionError": 3,
     "DatabaseUnavailableError": 69,
     "LockNotAcquiredError": 75,
 }

@@ -84,10 +84,14 @@ POSITIONAL: dict[str, list[Default]] = {
 VALUES = [
     "CheckResult",
     "CurrentResult",
+    "DatabaseLog",
     "DatabasePlan",
     "DatabaseResult",
     "Difference",
+    "EditedRevision",
     "EditedRevisions",
+    "LogEntry",
+    "LogResult",
     "Loss",
     "MigrationPlan",
     "MigrationResult",
@@ -114,7 +118,7 @@ def test_positional_parameters_are_those_of_flask_migrate(name: str) -> None:
     assert positional == POSITIONAL[name]
 
 
-@pytest.mark.parametrize("name", [*POSITIONAL, "ensure_version"])
+@pytest.mark.parametrize("name", [*POSITIONAL, "ensure_version", "run_log"])
 def test_every_parameter_is_optional(name: str) -> None:
     """A function of the API can be called without arguments, as its command can."""
     parameters = inspect.signature(getattr(flask_dbmigrate, name)).parameters.values()

@@ -1,0 +1,199 @@
+"""Writes the log of a database while steps run on it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+import dataclasses
+from datetime import datetime
+from datetime import UTC
+from functools import partial
+import getpass
+from importlib import metadata
+import os
+import socket
+import time
+import typing as t
+
+from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationInfo
+import sqlalchemy as sa
+
+from flask_dbmigrate import _alembic
+from flask_dbmigrate.databases import without_secrets
+from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.script.checksum import Checksum
+
+from .connection import run_with_event_loop
+from .connection import separate_connection
+from .log import direction_of
+from .log import harmless
+from .log import log_table
+from .log import LogEntry
+
+_RELEASE = ("HEROKU_RELEASE_VERSION", "HEROKU_SLUG_COMMIT", "GIT_COMMIT")
+
+
+class LogWriter:
+    """Writes the log of one database while steps run on it.
+
+    Whatever goes wrong with the log, the steps run.
+
+    :param context: Alembic's context for the database.
+    :param is_on: Whether to write at all.
+    :param tell: Is told, once, why the log cannot be written.
+    """
+
+    def __init__(
+        self, context: MigrationContext, *, is_on: bool, tell: t.Callable[[str], None]
+    ) -> None:
+        self._context = context
+        self._table = log_table(context)
+        self._is_on = is_on
+        self._is_ready = False
+        self._tell = tell
+        self._running: LogEntry
+        self._clock = 0.0
+        self._statements = 0
+
+    def begin(self, step: MigrationInfo) -> None:
+        """Note that a step begins; before the first one the table is created and looked at."""
+        if self._is_on and not self._is_ready:
+            self._prepare()
+        if self._is_on:
+            with self._off_if_it_fails():
+                self._running = _begun(step)
+            self._clock = time.monotonic()
+            self._statements = 0
+
+    def applied(self) -> None:
+        """Write that the step has run, in its own transaction."""
+        if not self._is_on:
+            return
+        connection = self._context.connection
+        assert connection is not None
+        entry = self._finished()
+        with self._off_if_it_fails(), harmless(self._context):
+            connection.execute(self._insert(entry))
+
+    def failed(self, error: str, urls: t.Iterable[sa.URL]) -> None:
+        """Write that the step has failed, on a connection of its own: the step's has rolled back.
+
+        A connection that was handed in still waits for its owner's decision: nothing is written.
+
+        :param error: Why.
+        :param urls: URLs whose secrets it must not contain.
+        """
+        connection = self._context.connection
+        if not self._is_on or connection is None or not connection.closed:
+            return
+        for url in (connection.engine.url, *urls):
+            error = without_secrets(error, url)
+        failure = dataclasses.replace(self._finished(), status="failed", error=error)
+        with self._off_if_it_fails():
+            write = partial(self._write_separately, connection.engine, failure)
+            run_with_event_loop(write, [connection.engine])
+
+    @contextmanager
+    def counting(self) -> t.Iterator[None]:
+        """Count the statements that are executed, those on the version table and log left out."""
+        connection = self._context.connection
+        if not self._is_on or connection is None:
+            yield
+            return
+
+        def count(_: t.Any, cursor: t.Any, statement: str, *rest: t.Any) -> None:
+            if self._context.version_table not in statement:
+                self._statements += 1
+
+        sa.event.listen(connection, "before_cursor_execute", count)
+        try:
+            yield
+        finally:
+            sa.event.remove(connection, "before_cursor_execute", count)
+
+    def _write_separately(self, engine: sa.Engine, entry: LogEntry) -> None:
+        with separate_connection(engine) as connection:
+            self._table.create(connection, checkfirst=True)
+            connection.execute(self._insert(entry))
+            connection.commit()
+
+    def _prepare(self) -> None:
+        connection = self._context.connection
+        assert connection is not None
+        with self._off_if_it_fails(), harmless(self._context):
+            self._table.create(connection, checkfirst=True)
+            connection.execute(sa.select(self._table).where(sa.false()))
+        if not _alembic.is_in_transaction(self._context):
+            connection.commit()  # or it would be part of the first revision
+        self._is_ready = True
+
+    def _finished(self) -> LogEntry:
+        milliseconds = round((time.monotonic() - self._clock) * 1000)
+        return dataclasses.replace(
+            self._running,
+            finished=_now(),
+            duration_ms=milliseconds,
+            statements=self._statements,
+        )
+
+    def _insert(self, entry: LogEntry) -> sa.Insert:
+        row = dataclasses.asdict(entry)
+        naive = {name: row[name].replace(tzinfo=None) for name in ("started", "finished")}
+        return self._table.insert().inline().values({**row, **naive})
+
+    @contextmanager
+    def _off_if_it_fails(self) -> t.Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # drivers raise more than SQLAlchemy knows of
+            self._is_on = False
+            original = getattr(error, "orig", None) or error
+            self._tell(facts_of(self._context.dialect.name).message(original).rstrip("."))
+
+
+def _begun(step: MigrationInfo) -> LogEntry:
+    """Describe a step that begins, as if it had ended already."""
+    to, source = (
+        (step.destination_revision_ids, step.source_revision_ids)
+        if step.is_stamp
+        else (step.up_revision_ids, step.down_revision_ids)
+    )
+    script: t.Any = step.revision_map.get_revision(to[0]) if len(to) == 1 else None
+    checksum = Checksum(script.path) if script else None
+    now = _now()
+    return LogEntry(
+        revision=", ".join(to) or "base",
+        down_revision=", ".join(source),
+        direction=direction_of(step),
+        message=script.doc if script else "",
+        checksum=checksum.of_bytes if checksum else "",
+        token_checksum=checksum.of_tokens if checksum else "",
+        started=now,
+        finished=now,
+        duration_ms=0,
+        status="stamped" if step.is_stamp else "ok",
+        statements=0,
+        error="",
+        host=socket.gethostname(),
+        user=_user(),
+        release=next(filter(None, map(os.environ.get, _RELEASE)), ""),
+        tool_version=_tool_version(),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)  # MySQL would round them
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user may have no name
+        return str(getattr(os, "getuid", str)())
+
+
+def _tool_version() -> str:
+    try:
+        return metadata.version("Flask-DBMigrate")
+    except metadata.PackageNotFoundError:
+        return ""

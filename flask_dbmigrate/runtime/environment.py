@@ -17,12 +17,15 @@ from alembic.util import CommandError
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.databases import as_engine
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import UnknownDatabaseRevisionError
 
 from .offline import SqlOutput
+from .preparation import Preparation
+from .preparation import prepare
 from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
@@ -40,6 +43,7 @@ class Visit:
     :param context: Alembic's context, with env.py's connection in it.
     :param directory: The revisions on disk.
     :param arguments: What env.py gives to the functions of scripts.
+    :param preparation: What is done to env.py's connection.
     :param before: The heads the database was at when the visit began.
     :param heads: The heads it is at after the steps run so far.
     :param script: The script that is running.
@@ -49,6 +53,7 @@ class Visit:
     context: MigrationContext
     directory: ScriptDirectory
     arguments: t.Mapping[str, t.Any]
+    preparation: Preparation
     before: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     steps: list[StepResult] = field(default_factory=list)
@@ -87,9 +92,15 @@ class Recorder:
         """The script that is running."""
         return self.visits[-1].script if self.visits else None
 
-    def begin(self, context: MigrationContext, arguments: t.Mapping[str, t.Any]) -> Visit:
+    def begin(
+        self,
+        context: MigrationContext,
+        arguments: t.Mapping[str, t.Any],
+        preparation: Preparation,
+    ) -> Visit:
         """Begin the visit to a database."""
-        visit = Visit(key_of(arguments.get("engine_name")), context, self.directory, arguments)
+        key = key_of(arguments.get("engine_name"))
+        visit = Visit(key, context, self.directory, arguments, preparation)
         self.visits.append(visit)
         return visit
 
@@ -103,7 +114,9 @@ class Recorder:
         visit.before = visit.heads = heads
         require_known(visit)
         for step in self.plan(visit):
-            visit.script = _alembic.script_of(step)
+            script = _alembic.script_of(step)
+            visit.preparation.before_step(script, context)
+            visit.script = script
             _alembic.adapt_function(
                 step, visit.arguments, is_default=not visit.arguments.get("engine_name")
             )
@@ -177,6 +190,8 @@ class RunEnvironment(EnvironmentContext):
     ) -> None:
         """Configure Alembic as env.py says, and where it says nothing, as ``Migrate`` does."""
         options = {**self.options, **options}
+        self._preparation = self._prepare(connection, options)
+        options.update(self._preparation.options)
         callbacks = sa.util.to_list(options.pop("on_version_apply", None)) or []
         heading = self._sql_heading(options)
         if self.is_offline_mode() and options.get("output_buffer") is None:
@@ -189,6 +204,17 @@ class RunEnvironment(EnvironmentContext):
         )
         if heading:
             self.static_output(heading)
+
+    def _prepare(
+        self, connection: sa.Connection | None, options: t.Mapping[str, t.Any]
+    ) -> Preparation:
+        """Choose how to prepare a connection: env.py's own, if the run may write."""
+        handed_in = self.config.attributes.get("connection")
+        is_own = handed_in is None or as_engine(handed_in) is not None
+        may_write = not self.is_offline_mode() and not self.context_opts.get("dont_mutate")
+        if connection is not None and is_own and may_write:
+            return prepare(connection, options)
+        return Preparation()
 
     def _sql_heading(self, options: dict[str, t.Any]) -> str | None:
         """Send the SQL of a database to stdout where an old env.py wants it in ``<bind>.sql``.
@@ -225,9 +251,11 @@ class RunEnvironment(EnvironmentContext):
             return
         create_schema_with_version_table(context)
         self.sql.keep(key_of(bind_key))
-        visit = self.recorder.begin(context, kw)
+        visit = self.recorder.begin(context, kw, self._preparation)
+        visit.preparation.start()
         super().run_migrations(**kw)
         visit.is_done = True
+        visit.preparation.finish()
 
     def _is_for(self, context: MigrationContext, bind_key: str | None) -> bool:
         """Tell whether to run on an open database, and let the listener know if not.

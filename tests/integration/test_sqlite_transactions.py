@@ -326,6 +326,20 @@ def test_old_violations_do_not_block(begin: Begin) -> None:
     assert "'child' would have 1 row with a foreign key to nothing in 'parent'" in error.message
 
 
+def test_foreign_key_to_a_column_that_is_not_unique(begin: Begin) -> None:
+    """A foreign key that SQLite cannot check is refused, unless it was there before."""
+    place = begin()
+    bad = "op.execute('CREATE TABLE bad (i REFERENCES child (parent_id))')"
+    place.revision("aaa", upgrade=FAMILY)
+    place.revision("bbb", "aaa", upgrade=["op.execute('UPDATE child SET id = id + 9')", bad])
+    flask_dbmigrate.upgrade(revision="aaa")
+    assert 'foreign key mismatch - "bad" referencing "child"' in place.fails().message
+    place.query("CREATE TABLE bad (i REFERENCES child (parent_id))")
+    place.revision("bbb", "aaa", upgrade=REBUILD)
+    flask_dbmigrate.upgrade()
+    assert place.query("SELECT count(*) FROM child") == [(3,)]
+
+
 def test_foreign_keys_that_are_off_stay_unchecked(begin: Begin) -> None:
     """Where the application leaves foreign keys off, so do revisions."""
     place = begin(foreign_keys=False)
@@ -466,6 +480,15 @@ def test_without_transactions(begin: Begin, where: str) -> None:
         "The database is at base now. 'sqlite' commits changes of the schema by itself: what the "
         "revision did before this point may have stayed."
     )
+    assert place.tables() == {"two"}
+
+
+def test_without_transactions_on_a_connection_like_ours(begin: Begin) -> None:
+    """A revision does without a transaction where the application has the settings of our runs."""
+    place = begin(foreign_keys=False, connect_args={"isolation_level": None})
+    table = "op.create_table('two', sa.Column('id', sa.Integer))"
+    place.revision("aaa", upgrade=[table, FAIL], extra="transactional_ddl = False")
+    place.fails()
     assert place.tables() == {"two"}
 
 

@@ -69,9 +69,13 @@ class ForeignKeyGuard:
         """Compare, before a commit.
 
         :raises NewViolationsError: if there are more than before.
+        :raises RefusedError: if there is a foreign key now that cannot be checked.
         """
         if self._is_dirty and self._can_count:
-            after = self._count()
+            try:
+                after = self._count()
+            except sqlite3.OperationalError as error:
+                raise RefusedError(str(error)) from error
             if new := after - (self._before or Counter()):
                 raise NewViolationsError(new)
             self._before = after

@@ -14,6 +14,7 @@ import typing as t
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 import sqlalchemy as sa
+from sqlalchemy.pool import SingletonThreadPool
 
 from .base import Preparation
 from .foreign_keys import count_violations
@@ -27,17 +28,21 @@ _BEGIN = "BEGIN IMMEDIATE"
 
 
 class _Settings(t.NamedTuple):
-    """What of a driver's connection decides about transactions and foreign keys."""
+    """What of a driver's connection decides about transactions and foreign keys.
+
+    :param is_transactional: Whether we begin the transactions; what is found leaves that to others.
+    """
 
     isolation_level: str | None = None
     autocommit: t.Any = _LEGACY
     foreign_keys: bool = False
+    is_transactional: bool = True
 
     @classmethod
     def read(cls, raw: sqlite3.Connection) -> _Settings:
         (foreign_keys,) = raw.execute("PRAGMA foreign_keys").fetchone()
         autocommit = getattr(raw, "autocommit", _LEGACY)
-        return cls(raw.isolation_level, autocommit, bool(foreign_keys))
+        return cls(raw.isolation_level, autocommit, bool(foreign_keys), is_transactional=False)
 
     def apply(self, raw: sqlite3.Connection) -> None:
         """Commit, and make these the settings: in a transaction the PRAGMA does nothing."""
@@ -87,7 +92,7 @@ class SQLiteTransactions(Preparation):
         """
         return (
             connection.dialect.driver in ("pysqlite", "aiosqlite")
-            and not isinstance(connection.engine.pool, (sa.StaticPool, sa.SingletonThreadPool))
+            and not isinstance(connection.engine.pool, (sa.StaticPool, SingletonThreadPool))
             and connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT"
             and options.get("transactional_ddl") is not False
         )
@@ -110,7 +115,7 @@ class SQLiteTransactions(Preparation):
         settings = _Settings(foreign_keys=bool(getattr(module, "sqlite_foreign_keys", False)))
         if getattr(module, "transactional_ddl", None) is False:
             settings = self._found
-        context.impl.transactional_ddl = settings is not self._found
+        context.impl.transactional_ddl = settings.is_transactional
         if settings != self._settings:
             self._check(self.connection)
             self._use(settings)
@@ -162,7 +167,7 @@ class SQLiteTransactions(Preparation):
     def _begin(self, connection: sa.Connection) -> None:
         """Begin a transaction, whatever the driver has begun."""
         is_autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-        if self._settings is self._found or is_autocommit:
+        if is_autocommit or not self._settings.is_transactional:
             return
         self._call(self._settings.apply)  # again: SQLAlchemy resets some after 'autocommit_block()'
         self._is_beginning = True
@@ -181,7 +186,7 @@ class SQLiteTransactions(Preparation):
     ) -> tuple[str, t.Any]:
         """Look at a statement; the BEGIN of an application that begins by itself is left out."""
         is_begin = not connection.in_transaction() and re.match(r"\s*BEGIN\b", statement, re.I)
-        if is_begin and not self._is_beginning and self._settings is not self._found:
+        if is_begin and not self._is_beginning and self._settings.is_transactional:
             return "-- begun already", parameters
         self._statement = statement
         if self._guard and not self._settings.foreign_keys:

@@ -146,6 +146,8 @@ class _Run:
 
     def _options_for(self, database: Database) -> dict[str, t.Any]:
         options = {"target_metadata": database.metadata, **self.options}
+        if len(self.databases) > 1:  # they commit together
+            options.setdefault("transaction_per_migration", False)
         if self.multidb:
             options["upgrade_token"] = f"{database.engine_name}_upgrades"
             options["downgrade_token"] = f"{database.engine_name}_downgrades"

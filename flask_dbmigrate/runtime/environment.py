@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.config import Settings
+from flask_dbmigrate.databases import as_engine
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
@@ -29,6 +30,8 @@ from .log import applied_entries
 from .log import direction_of
 from .log_writer import LogWriter
 from .offline import SqlOutput
+from .preparation import Preparation
+from .preparation import prepare
 from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
@@ -47,6 +50,7 @@ class Visit:
     :param directory: The revisions on disk.
     :param arguments: What env.py gives to the functions of scripts.
     :param log: Writes what is run.
+    :param preparation: What is done to env.py's connection.
     :param before: The heads the database was at when the visit began.
     :param heads: The heads it is at after the steps run so far.
     :param pending: The steps that are to be run, if somebody looked.
@@ -58,6 +62,7 @@ class Visit:
     directory: ScriptDirectory
     arguments: t.Mapping[str, t.Any]
     log: LogWriter
+    preparation: Preparation
     before: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     steps: list[StepResult] = field(default_factory=list)
@@ -136,7 +141,12 @@ class Recorder:
         """The script that is running."""
         return self.visits[-1].script if self.visits else None
 
-    def begin(self, context: MigrationContext, arguments: t.Mapping[str, t.Any]) -> Visit:
+    def begin(
+        self,
+        context: MigrationContext,
+        arguments: t.Mapping[str, t.Any],
+        preparation: Preparation,
+    ) -> Visit:
         """Begin the visit to a database."""
         key = key_of(arguments.get("engine_name"))
         log = LogWriter(
@@ -144,7 +154,7 @@ class Recorder:
             is_on=self.settings.log and not context.as_sql and not self.is_look,
             tell=lambda reason: self.listener.log_unavailable(key, reason),
         )
-        visit = Visit(key, context, self.directory, arguments, log)
+        visit = Visit(key, context, self.directory, arguments, log, preparation)
         self.visits.append(visit)
         return visit
 
@@ -175,8 +185,10 @@ class Recorder:
     def _begin(self, visit: Visit, step: _alembic.Step) -> None:
         if direction_of(step.info) == "upgrade" and not visit.steps:
             report_edited(visit, self.settings.edited, self.listener)
+        script = _alembic.script_of(step)
+        visit.preparation.before_step(script, visit.context)
         visit.log.begin(step.info)
-        visit.script = _alembic.script_of(step)
+        visit.script = script
         _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
 
     def _finish(self, visit: Visit, description: str, seconds: float) -> None:
@@ -254,6 +266,8 @@ class RunEnvironment(EnvironmentContext):
     ) -> None:
         """Configure Alembic as env.py says, and where it says nothing, as ``Migrate`` does."""
         options = {**self.options, **options}
+        self._preparation = self._prepare(connection, options)
+        options.update(self._preparation.options)
         callbacks = sa.util.to_list(options.pop("on_version_apply", None)) or []
         heading = self._sql_heading(options)
         if self.is_offline_mode():
@@ -268,6 +282,17 @@ class RunEnvironment(EnvironmentContext):
         )
         if heading:
             self.static_output(heading)
+
+    def _prepare(
+        self, connection: sa.Connection | None, options: t.Mapping[str, t.Any]
+    ) -> Preparation:
+        """Choose how to prepare a connection: env.py's own, if the run may write."""
+        handed_in = self.config.attributes.get("connection")
+        is_own = handed_in is None or as_engine(handed_in) is not None
+        may_write = not self.is_offline_mode() and not self.context_opts.get("dont_mutate")
+        if connection is not None and is_own and may_write:
+            return prepare(connection, options)
+        return Preparation()
 
     def _sql_heading(self, options: dict[str, t.Any]) -> str | None:
         """Send the SQL of a database to stdout where an old env.py wants it in ``<bind>.sql``.
@@ -304,10 +329,12 @@ class RunEnvironment(EnvironmentContext):
             return
         create_schema_with_version_table(context)
         self.sql.keep(key_of(bind_key))
-        visit = self.recorder.begin(context, kw)
+        visit = self.recorder.begin(context, kw, self._preparation)
+        visit.preparation.start()
         with visit.log.counting():
             super().run_migrations(**kw)
         visit.is_done = True
+        visit.preparation.finish()
 
     def _is_for(self, context: MigrationContext, bind_key: str) -> bool:
         """Tell whether to run on one of several databases, and let the listener know if not.

@@ -26,6 +26,7 @@ from .connection import connection_error
 from .environment import Recorder
 from .environment import Visit
 from .offline import needs_connection
+from .preparation import RefusedError
 
 
 def explain_failure(
@@ -42,8 +43,9 @@ def explain_failure(
             f"All connections to the database are in use: {error}.",
             hint="Close those that this process holds, or enlarge its pool.",
         )
-    if isinstance(error, sa.exc.DBAPIError):
-        if visit is None and error.statement is None:
+    if isinstance(error, (sa.exc.DBAPIError, RefusedError)):
+        statement = error.statement if isinstance(error, sa.exc.DBAPIError) else None
+        if visit is None and isinstance(error, sa.exc.DBAPIError) and statement is None:
             return _not_connected(error, state)
         key = visit.key if visit else key_of(None)
         standing, heads = _standing(recorder.visits)
@@ -51,9 +53,9 @@ def explain_failure(
         what = "The changes could not be committed" if is_commit else f"Database '{key}' reports"
         return MigrationError(
             f"{what}: {_said(error, visit)}.{standing}",
-            hint="Add '--traceback' to see where.",
+            hint=_hint(error, visit) or "Add '--traceback' to see where.",
             database=key,
-            statement=error.statement,
+            statement=statement,
             heads=heads,
         )
     return _environment_failed(error, recorder)
@@ -91,7 +93,7 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
         )
     return MigrationError(
         message,
-        hint=f"Correct '{shorten(script.path)}' and run the command again.",
+        hint=_hint(error, visit) or f"Correct '{shorten(script.path)}' and run the command again.",
         database=visit.key,
         revision=script.revision,
         path=script.path,
@@ -99,6 +101,10 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
         statement=statement,
         heads=heads,
     )
+
+
+def _hint(error: BaseException, visit: Visit | None) -> str:
+    return visit.preparation.hint(error) if visit else ""
 
 
 def _shortened(statement: str) -> str:
@@ -125,6 +131,8 @@ def _said(error: BaseException, visit: Visit | None) -> str:
         name = visit.context.dialect.name if visit else ""
         return facts_of(name).message(error.orig).rstrip(".")
     text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, RefusedError):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -77,9 +77,15 @@ def test_sets_are_distinct(releases: dict[str, Path]) -> None:
     assert len(digests) >= 34
 
 
-@pytest.fixture(params=["postgresql", "mysql"])
-def urls(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """Two new databases with a password that needs quoting."""
+@pytest.fixture(params=["postgresql", "mysql", "sqlite"])
+def urls(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """Two new databases, on servers with a password that needs quoting."""
+    if request.param == "sqlite":
+        folder = tmp_path_factory.mktemp("databases")
+        yield f"sqlite:///{folder / 'one.db'}", f"sqlite:///{folder / 'two.db'}"
+        return
     driver = {"postgresql": "psycopg", "mysql": "pymysql"}[request.param]
     server: servers.Server = request.getfixturevalue(f"{request.param}_server")
     with server.database(driver) as first, server.database(driver) as second:

@@ -148,7 +148,10 @@ class LogWriter:
         except Exception as error:  # drivers raise more than SQLAlchemy knows of
             self._is_on = False
             original = getattr(error, "orig", None) or error
-            self._tell(facts_of(self._context.dialect.name).message(original).rstrip("."))
+            reason = facts_of(self._context.dialect.name).message(original).rstrip(".")
+            connection = self._context.connection
+            assert connection is not None
+            self._tell(without_secrets(reason, connection.engine.url))
 
 
 def _begun(step: MigrationInfo) -> LogEntry:

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import PendingRevisionsError
-from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment

@@ -19,7 +19,7 @@ from flask_dbmigrate.autogenerate.pipeline import new_revision
 from flask_dbmigrate.autogenerate.scope import KeptTable
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import RevisionError
-from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.script.directory import clear_errors

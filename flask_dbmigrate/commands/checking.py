@@ -14,7 +14,7 @@ from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import CheckFailedError
 from flask_dbmigrate.errors import DriftError
 from flask_dbmigrate.runtime.edited import report_edited
-from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings

@@ -8,7 +8,7 @@ import typing as t
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import RevisionError
-from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask_dbmigrate.databases import safe_url
-from flask_dbmigrate.runtime.environment import Visit
 from flask_dbmigrate.runtime.log import LogEntry
 from flask_dbmigrate.runtime.log import read_log
+from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings

@@ -8,7 +8,7 @@ import typing as t
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import DatabaseResult
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT

@@ -14,8 +14,8 @@ from flask_dbmigrate.compat import make_config
 from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.runtime.environment import Plan
-from flask_dbmigrate.runtime.environment import Visit
+from flask_dbmigrate.runtime.recorder import Plan
+from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment

@@ -14,7 +14,7 @@ from .log import LogEntry
 from .result import Listener
 
 if t.TYPE_CHECKING:
-    from .environment import Visit
+    from .recorder import Visit
 
 
 @dataclass(frozen=True)

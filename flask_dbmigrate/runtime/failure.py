@@ -23,10 +23,10 @@ from flask_dbmigrate.script.directory import shorten
 from flask_dbmigrate.state import MigrateState
 
 from .connection import connection_error
-from .environment import Recorder
-from .environment import Visit
 from .offline import needs_connection
 from .preparation import RefusedError
+from .recorder import Recorder
+from .recorder import Visit
 
 
 def explain_failure(

@@ -18,7 +18,7 @@ from flask_dbmigrate.dialects import MigrationLock
 from flask_dbmigrate.errors import LockNotAcquiredError
 
 from .connection import connection_error
-from .environment import Visit
+from .recorder import Visit
 from .result import Listener
 
 _REMINDER = 30

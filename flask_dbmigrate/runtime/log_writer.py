@@ -102,7 +102,7 @@ class LogWriter:
             return
 
         def count(_: t.Any, cursor: t.Any, statement: str, *rest: t.Any) -> None:
-            if self._context.version_table not in statement:
+            if self._context.version_table not in statement and not statement.startswith("BEGIN"):
                 self._statements += 1
 
         sa.event.listen(connection, "before_cursor_execute", count)

@@ -26,14 +26,14 @@ from flask_dbmigrate.state import on_command_line
 from flask_dbmigrate.state import running
 
 from .connection import run_with_event_loop
-from .environment import Plan
-from .environment import Recorder
 from .environment import RunEnvironment
-from .environment import Visit
 from .failure import explain_failure
 from .locking import locked
 from .locking import require_held
 from .offline import nothing_executed
+from .recorder import Plan
+from .recorder import Recorder
+from .recorder import Visit
 from .result import Listener
 from .result import SILENT
 from .settings import SETTINGS
@@ -97,7 +97,7 @@ def run_locked(
             recorder.before_step = partial(require_held, locks)
             return run.visit(recorder)
 
-    is_guarded = settings.lock and not run.is_offline and not run.is_handed_in
+    is_guarded = settings.lock and not run.is_left_to_env
     work = look_lock_run if is_guarded else lambda: run.visit(recorder)
     return run.in_turn(lambda: until_available(work, seconds=settings.wait or 0, listener=listener))
 
@@ -121,7 +121,9 @@ class _Run:
         self.context_options = context_options
         self.databases = _databases(state)
         self.is_offline = bool(context_options.get("as_sql"))
-        self.is_handed_in = "connection" in config.attributes
+        self.is_left_to_env = (
+            self.is_offline or "connection" in config.attributes or runs_event_loop(directory)
+        )
 
     def recorder(self, plan: Plan, listener: Listener, *, is_known: bool = True) -> Recorder:
         """Make the recorder of a pass; see its parameters."""
@@ -136,8 +138,7 @@ class _Run:
                 hint="In a revision use 'op.get_context()' and 'op.get_bind()' instead.",
             )
         state = self.state
-        is_left_to_env = self.is_offline or self.is_handed_in or runs_event_loop(self.directory)
-        engines = [] if is_left_to_env else [database.engine for database in self.databases]
+        engines = [] if self.is_left_to_env else [found.engine for found in self.databases]
         with _turn, answering(state), _options_kept(state), _application_logging_kept():
             return run_with_event_loop(work, engines)
 

@@ -30,7 +30,7 @@ def fails(make_application: MakeApplication, url: sa.URL | str) -> tuple[DBMigra
         flask_dbmigrate.init()
         with pytest.raises(DBMigrateError, match=r"^Database 'default' \(.*\.$") as caught:
             flask_dbmigrate.upgrade()
-    result = app.test_cli_runner().invoke(args=["db", "upgrade"], prog_name="flask")
+    result = app.test_cli_runner().invoke(args=["db", "upgrade", "--wait", "0"], prog_name="flask")
     assert result.stdout == ""
     return caught.value, result.stderr, result.exit_code
 

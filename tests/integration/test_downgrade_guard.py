@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import os
 from pathlib import Path
 import pty
+import select
 import subprocess
 import sys
 import typing as t
@@ -249,6 +250,8 @@ def on_a_terminal(
             seen += part
             if types and seen.endswith(b"[y/N] "):
                 os.write(ours, types.encode())
+                while not select.select([ours], [], [], 3)[0]:
+                    os.write(ours, types.encode())  # it came before Python had begun to read
                 types = ""
         os.close(ours)
         return process.wait(60), seen.decode().replace("\r\n", "\n")

@@ -165,6 +165,7 @@ def test_server_that_is_down(
 ) -> None:
     """No command shows the password of a database that it cannot reach."""
     app = make_application(url=broken_urls()[name]).app
+    app.config["DBMIGRATE_WAIT"] = 0
     runner = app.test_cli_runner()
     runner.invoke(args=["db", "init"])
     for arguments in FAILING:

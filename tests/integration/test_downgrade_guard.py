@@ -245,21 +245,31 @@ def on_a_terminal(
         preexec_fn=lambda: os.close(os.open(os.ttyname(1), os.O_RDWR)),  # Ctrl-C comes from it
     ) as process:
         os.close(theirs)
-        seen = b""
-        while part := _read(ours):
-            seen += part
-            if types and seen.endswith(b"[y/N] "):
-                os.write(ours, types.encode())
-                while not select.select([ours], [], [], 3)[0]:
-                    os.write(ours, types.encode())  # it came before Python had begun to read
-                types = ""
+        seen, is_asked = b"", False
+        try:
+            while part := _read(ours, again=types if is_asked else ""):
+                seen += part
+                if types and not is_asked and seen.endswith(b"[y/N] "):
+                    is_asked = True
+                    os.write(ours, types.encode())
+        except AssertionError:
+            process.kill()
+            raise
         os.close(ours)
-        return process.wait(60), seen.decode().replace("\r\n", "\n")
+        return process.wait(60), seen.decode().replace("\r\n", "\n").replace("^C^C", "^C")
 
 
-def _read(terminal: int) -> bytes:
+def _read(terminal: int, *, again: str) -> bytes:
+    """Read what is on a terminal.
+
+    :param again: What to type again if nothing happens: Python may not have begun to wait for it.
+    """
     try:
-        return os.read(terminal, 1024)
+        for _ in range(20):
+            if select.select([terminal], [], [], 3)[0]:
+                return os.read(terminal, 1024)
+            os.write(terminal, again.encode())
+        raise AssertionError("nothing happens on the terminal")
     except OSError:  # Linux says so when the other side is closed
         return b""
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import pty
 import select
+import signal
 import subprocess
 import sys
 import typing as t
@@ -224,6 +225,12 @@ def test_table_that_may_not_be_read(
         ]
 
 
+def _obey_terminal() -> None:
+    """Let Ctrl-C on the terminal end a process, also where this one was told to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.close(os.open(os.ttyname(1), os.O_RDWR))
+
+
 def on_a_terminal(
     project: Project, *arguments: str, types: str, stdin: int | None = None
 ) -> tuple[int, str]:
@@ -242,7 +249,7 @@ def on_a_terminal(
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(1), os.O_RDWR)),  # Ctrl-C comes from it
+        preexec_fn=_obey_terminal,
     ) as process:
         os.close(theirs)
         seen, is_asked = b"", False

@@ -53,7 +53,8 @@ def revisions(steps: t.Sequence[_alembic.Step]) -> list[str]:
 @pytest.mark.parametrize("begun", ["by env.py", "by Alembic", "by the first statement"])
 def test_is_in_transaction(begun: str) -> None:
     """A transaction that somebody has begun is told from SQLAlchemy's own."""
-    with sa.create_engine("sqlite://").connect() as connection:
+    engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
+    with engine.connect() as connection:
         if begun == "by env.py":
             connection.begin()
         options = {"transactional_ddl": True}

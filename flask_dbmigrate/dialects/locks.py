@@ -30,9 +30,13 @@ def own_connection(engine: sa.Engine, isolation_level: t.Any) -> sa.Connection:
     Creator and listeners of the pool are those of the application.
     """
     own = sa.Engine(engine.pool.recreate(), engine.dialect, engine.url)
-    connection = own.connect().execution_options(isolation_level=isolation_level)
-    connection.detach()
-    return connection
+    return own.connect().execution_options(isolation_level=isolation_level)
+
+
+def close_own(connection: sa.Connection) -> None:
+    """Close a connection of :func:`own_connection`, and its pool."""
+    connection.close()
+    connection.engine.dispose()
 
 
 def digest(*parts: str | None) -> bytes:

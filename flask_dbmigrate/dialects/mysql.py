@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from .base import ConnectionProblem
 from .base import DialectFacts
+from .locks import close_own
 from .locks import digest
 from .locks import MigrationLock
 from .locks import own_connection
@@ -84,7 +85,7 @@ class NamedLock:
             return False
 
     def release(self) -> None:
-        self.connection.close()
+        close_own(self.connection)
 
 
 _LONGEST = 31536000  # MariaDB Server documentation, "wait_timeout": seconds

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from .base import ConnectionProblem
 from .base import DialectFacts
 from .base import ExtensionObjects
+from .locks import close_own
 from .locks import digest
 from .locks import MigrationLock
 from .locks import own_connection
@@ -157,7 +158,7 @@ class AdvisoryLock:
         return True
 
     def release(self) -> None:
-        self.connection.close()
+        close_own(self.connection)
 
 
 class _Report(t.NamedTuple):

@@ -24,13 +24,13 @@ class MigrationLock(t.Protocol):
         """Give it back."""
 
 
-def own_connection(engine: sa.Engine, isolation_level: t.Any) -> sa.Connection:
+def own_connection(engine: sa.Engine, **execution_options: t.Any) -> sa.Connection:
     """Open a connection beside the application's pool, which may have one place only.
 
     Creator and listeners of the pool are those of the application.
     """
     own = sa.Engine(engine.pool.recreate(), engine.dialect, engine.url)
-    return own.connect().execution_options(isolation_level=isolation_level)
+    return own.connect().execution_options(**execution_options)
 
 
 def close_own(connection: sa.Connection) -> None:

@@ -63,7 +63,7 @@ class NamedLock:
     """``GET_LOCK()``, on a connection of its own. Its names are the server's, not a database's."""
 
     def __init__(self, engine: sa.Engine, *name: str | None) -> None:
-        self.connection = own_connection(engine, "AUTOCOMMIT")
+        self.connection = own_connection(engine)
         self.connection.exec_driver_sql(f"SET SESSION wait_timeout = {_LONGEST}")
         database = self.connection.scalar(sa.text("SELECT DATABASE()"))
         self.name = f"flask_dbmigrate:{digest(database, *name).hex()}"

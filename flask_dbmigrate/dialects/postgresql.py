@@ -107,7 +107,7 @@ class AdvisoryLock:
     """
 
     def __init__(self, engine: sa.Engine, *name: str | None) -> None:
-        self.connection = own_connection(engine, "READ COMMITTED")
+        self.connection = own_connection(engine, isolation_level="READ COMMITTED")
         database = self.connection.scalar(sa.text("SELECT current_database()"))
         self.connection.rollback()
         self.key = int.from_bytes(digest(database, *name), "big", signed=True)

@@ -17,6 +17,7 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script import ScriptDirectory
 from alembic.script import write_hooks
+from alembic.util import CommandError
 import sqlalchemy as sa
 
 from .errors import ScriptError
@@ -82,6 +83,24 @@ def _functions_of_scripts() -> t.Iterator[None]:
         ) from error
 
 
+def revision_step(
+    directory: ScriptDirectory, revision: str, *, is_upgrade: bool, is_empty: bool = False
+) -> Step | None:
+    """Make the step of one revision; None if there is no such script.
+
+    :param is_empty: Whether it only moves the version.
+    """
+    try:
+        script = directory.get_revision(revision)
+    except CommandError:
+        return None
+    with _functions_of_scripts():
+        step = RevisionStep(directory.revision_map, script, is_upgrade)
+    if is_empty:
+        step.migration_fn = lambda **_: None
+    return step
+
+
 def stamp_steps(
     directory: ScriptDirectory, targets: tuple[str, ...], heads: tuple[str, ...]
 ) -> t.Sequence[Step]:
@@ -134,6 +153,42 @@ def is_in_transaction(context: MigrationContext) -> bool:
     SQLAlchemy alone does not tell: it begins one by itself when the first statement comes.
     """
     return context._in_external_transaction or context._transaction is not None
+
+
+Execute = t.Callable[[], t.Any]
+
+
+def intercept_statements(
+    context: MigrationContext, around: t.Callable[[t.Any, t.Any, Execute], t.Any]
+) -> None:
+    """Have a function execute each statement that operations emit.
+
+    :param around: Is given the statement, a construct of SQLAlchemy or a string, its parameters,
+        and what executes it.
+    """
+    execute = context.impl._exec
+
+    def intercept(
+        construct: t.Any, execution_options: t.Any = None, multiparams: t.Any = None, **rest: t.Any
+    ) -> t.Any:
+        run = functools.partial(execute, construct, execution_options, multiparams, **rest)
+        return around(construct, multiparams or rest.get("params"), run)
+
+    context.impl._exec = intercept  # type: ignore[method-assign,assignment]
+
+
+def surround_function(step: Step, surrounding: t.Callable[[], t.ContextManager[object]]) -> None:
+    """Have the function of a script run in a context; a stamp has none."""
+    if not isinstance(step, RevisionStep):
+        return
+    function = step.migration_fn
+
+    @functools.wraps(function)
+    def run(**arguments: t.Any) -> None:
+        with surrounding():
+            function(**arguments)
+
+    step.migration_fn = run
 
 
 def failed_in_hook(error: BaseException) -> bool:

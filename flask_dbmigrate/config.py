@@ -31,6 +31,10 @@ _SECONDS = Kind(
     "a number of seconds, 0 or more",
     lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0,
 )
+_NUMBER = Kind(
+    "a whole number, 0 or more",
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+)
 _URL = Kind("the URL of a database", lambda value: isinstance(value, str), is_secret=True)
 _REACTION = Kind("'warn', 'error' or 'ignore'", lambda value: value in ("warn", "error", "ignore"))
 
@@ -43,25 +47,37 @@ def _key(default: t.Any, kind: Kind) -> t.Any:
 class Settings:
     """The settings of an application: each is the key of this name in capitals, with the prefix.
 
+    :param ddl_lock_timeout: How long DDL waits for a lock; 0 for as long as it takes.
+    :param ddl_retries: How often it is tried again then.
     :param drop_unknown_tables: Whether ``migrate`` drops the tables that have no model.
     :param edited: What to do about a revision that was edited after it was applied.
+    :param journal: Whether it is noted in a table what of a revision cannot be rolled back.
     :param lock: Whether a run waits until no other one is at work on a database.
     :param lock_timeout: How long it waits.
     :param log: Whether what is run on a database is written to a table in it.
     :param protected: Whether ``downgrade`` drops what holds data only if told to with ``--yes``,
         where there is no terminal to ask on.
+    :param resume: Whether a run goes on with a half-applied revision by itself.
+    :param single_transaction: Whether all revisions of a database run in one transaction.
+    :param statement_timeout: How long a statement of a run may take; None for as long as it does.
     :param two_phase: Whether several databases are committed in two phases.
     :param url: The default database's URL for migrations, where the application's leads to a
         pooler.
     :param wait: How long an upgrade waits for a database that is starting.
     """
 
+    ddl_lock_timeout: float = _key(2, _SECONDS)
+    ddl_retries: int = _key(20, _NUMBER)
     drop_unknown_tables: bool = _key(True, _BOOLEAN)
     edited: str = _key("warn", _REACTION)
+    journal: bool = _key(True, _BOOLEAN)
     lock: bool = _key(True, _BOOLEAN)
     lock_timeout: float = _key(600, _SECONDS)
     log: bool = _key(True, _BOOLEAN)
     protected: bool = _key(False, _BOOLEAN)
+    resume: bool = _key(True, _BOOLEAN)
+    single_transaction: bool = _key(False, _BOOLEAN)
+    statement_timeout: float | None = _key(None, _SECONDS)
     two_phase: bool = _key(False, _BOOLEAN)
     url: str | None = _key(None, _URL)
     wait: float | None = _key(None, _SECONDS)

@@ -7,7 +7,8 @@
     │   ├── NotRegisteredError                the application has no 'Migrate'
     │   ├── NoDatabaseError                   'Migrate' has no database
     │   ├── MigrationDirectoryError           no migration directory, or a damaged one
-    │   └── DatabaseAccessError               the server refuses the user or the database name
+    │   ├── DatabaseAccessError               the server refuses the user or the database name
+    │   └── ReadOnlyDatabaseError             a replica, or what else cannot be written to
     ├── RevisionError                    1    what lies in the migration directory
     │   ├── RevisionNotFoundError
     │   ├── AmbiguousRevisionError
@@ -20,6 +21,7 @@
     │   ├── DriftError
     │   ├── DataLossError                     a downgrade would drop data, and nobody agreed to it
     │   └── EditedRevisionError               an applied revision was edited since
+    ├── HalfAppliedError                 4    a revision is half-applied; resume or resolve it
     ├── DatabaseUnavailableError         69   the database cannot be reached
     └── LockNotAcquiredError             75   another run holds the database; safe to try again
 """
@@ -79,6 +81,17 @@ class DatabaseAccessError(ConfigurationError):
     def __init__(self, message: str, *, hint: str = "", url: str = "") -> None:
         super().__init__(message, hint=hint)
         self.url = url
+
+
+class ReadOnlyDatabaseError(ConfigurationError):
+    """A database is a replica, or cannot be written to for another reason.
+
+    :param database: The database's key.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", database: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.database = database
 
 
 class RevisionError(DBMigrateError):
@@ -175,6 +188,23 @@ class MigrationError(DBMigrateError):
         self.line = line
         self.statement = statement
         self.heads = heads
+
+
+class HalfAppliedError(DBMigrateError):
+    """A revision is half-applied on a database.
+
+    :param database: The database's key.
+    :param half_applied: A :class:`flask_dbmigrate.HalfApplied`: what is done, and what is not.
+    """
+
+    exit_code = 4
+
+    def __init__(
+        self, message: str, *, hint: str = "", database: str = "", half_applied: t.Any = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.database = database
+        self.half_applied = half_applied
 
 
 class CheckFailedError(DBMigrateError):

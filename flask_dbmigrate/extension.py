@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 import os
 import typing as t
 
@@ -18,6 +19,7 @@ from .state import Source
 
 if t.TYPE_CHECKING:
     from .compat import Config
+    from .script.pending import PendingRevisions
 
     ConfigCallback = t.Callable[[Config], Config]
     CallbackT = t.TypeVar("CallbackT", bound=ConfigCallback)
@@ -155,11 +157,48 @@ class Migrate:
         """
         from .compat import make_config
 
+        return make_config(self._state(), directory, x_arg, opts)
+
+    def pending(self, app: Flask | None = None) -> tuple[PendingRevisions, ...]:
+        """List what is pending, for each database on which something is; see the README.
+
+        A database at a revision that no script has counts as up to date: a newer release has
+        migrated it.
+
+        :param app: The application; by default the current one.
+        :raises DatabaseUnavailableError: if a database cannot be reached.
+        """
+        from .commands.readiness import pending
+
+        with nullcontext() if app is None else app.app_context():
+            return pending(self._state())
+
+    def require_current(self, app: Flask | None = None) -> None:
+        """Check that nothing is pending, at the end of an application factory for example.
+
+        Nothing is checked where the application is loaded by ``flask`` for a command other than
+        ``run``, or by Alembic: that may be to apply what is pending.
+
+        :param app: The application; by default the current one.
+        :raises PendingRevisionsError: if something is pending.
+        :raises DatabaseUnavailableError: if a database cannot be reached.
+        """
+        from .loading import is_for_migrating
+
+        if is_for_migrating():
+            return
+        from .commands.readiness import require_current
+
+        with nullcontext() if app is None else app.app_context():
+            require_current(self._state())
+
+    def _state(self) -> MigrateState:
+        """Find what the current application has of this object, or else of another one."""
         state = current_state()
         if state.migrate is not self:
             states = state.app.extensions["dbmigrate"].values()
             state = next((mine for mine in states if mine.migrate is self), state)
-        return make_config(state, directory, x_arg, opts)
+        return state
 
 
 def _source(earlier: Source, db: t.Any, metadata: t.Any, engine: t.Any, url: t.Any) -> Source:

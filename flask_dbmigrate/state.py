@@ -18,6 +18,7 @@ from .errors import NotRegisteredError
 
 if t.TYPE_CHECKING:
     from .extension import Migrate
+    from .runtime.result import DatabaseResult
 
 DEFAULT_DIRECTORY = "migrations"
 
@@ -79,6 +80,8 @@ class MigrateState(Defaults):
         self.migrate = migrate
         self.command = command
         self.legacy_db = legacy_db
+        self.seen: t.Mapping[str, DatabaseResult] = {}
+        """Where this process last saw each database."""
 
     @property
     def directory(self) -> str:

@@ -92,6 +92,22 @@ def pgbouncer_port(
 
 
 @pytest.fixture(scope="session")
+def replica_url(request: pytest.FixtureRequest) -> Iterator[sa.URL]:
+    """An administrator's URL of a PostgreSQL replica whose database is at the revision ``aaa``."""
+    statements = (
+        "CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY)",
+        "INSERT INTO alembic_version VALUES ('aaa')",
+    )
+    yield from _server(request, lambda folder: servers.postgresql_replica(folder, *statements))
+
+
+@pytest.fixture(scope="session")
+def read_only_mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
+    """A MariaDB server with ``read_only``, which does not hold for its administrator."""
+    yield from _server(request, lambda folder: servers.own_mysql(folder, "--read-only"))
+
+
+@pytest.fixture(scope="session")
 def mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
     """A MariaDB or MySQL server."""
     yield from _server(request, servers.mysql)

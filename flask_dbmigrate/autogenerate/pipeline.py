@@ -9,12 +9,13 @@ from alembic.autogenerate import RevisionContext
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from flask_dbmigrate import _alembic
-from flask_dbmigrate.errors import PendingRevisionsError
-from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
+from flask_dbmigrate.runtime.visit import Visit
+from flask_dbmigrate.script.pending import pending_error
+from flask_dbmigrate.script.pending import pending_revisions
+from flask_dbmigrate.script.pending import PendingRevisions
 from flask_dbmigrate.state import MigrateState
 
 from .imports import import_types
@@ -102,14 +103,5 @@ def require_up_to_date(visit: Visit) -> None:
     directory = visit.directory
     if set(directory.get_revisions(visit.before)) == set(directory.get_revisions("heads")):
         return
-    steps = _alembic.upgrade_steps(directory, "heads", visit.before)
-    scripts = (_alembic.script_of(step) for step in steps)
-    pending = tuple(script.revision for script in scripts if script is not None)
-    listed = ", ".join(f"'{revision}'" for revision in pending)
-    count = "1 revision is" if len(pending) == 1 else f"{len(pending)} revisions are"
-    raise PendingRevisionsError(
-        f"Database '{visit.key}' is not up to date: {count} pending ({listed}).",
-        hint="Run 'flask db upgrade' first.",
-        database=visit.key,
-        pending=pending,
-    )
+    pending = pending_revisions(directory, visit.before)
+    raise pending_error(PendingRevisions(visit.key, visit.result.url, pending))

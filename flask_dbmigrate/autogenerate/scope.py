@@ -18,7 +18,8 @@ from flask_dbmigrate.databases import is_same_database
 from flask_dbmigrate.dialects import ExtensionObjects
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.runtime.log import COLUMNS
+from flask_dbmigrate.runtime import journal
+from flask_dbmigrate.runtime import log
 
 TableKey = tuple[str | None, str]
 """A schema and a table's name, as Alembic reflects them: None is the default schema."""
@@ -146,13 +147,15 @@ def limit(context: MigrationContext, app: Flask, database: str) -> Scope:
 
 
 def is_version_table(table: sa.Table) -> bool:
-    """Tell whether a table is where Alembic notes revisions, or the log beside it.
+    """Tell whether a table is where Alembic notes revisions, or the log or journal beside it.
 
-    Their names and schemas may be any, and a later release may know more columns of the log.
+    Their names and schemas may be any, and a later release may know more columns of our own.
     """
     columns = table.columns.keys()
-    is_log = table.name.endswith("_log") and columns[: len(COLUMNS)] == list(COLUMNS)
-    return is_log or columns == ["version_num"]
+    return columns == ["version_num"] or any(
+        table.name.endswith(suffix) and columns[: len(names)] == list(names)
+        for suffix, names in (("_log", log.COLUMNS), ("_journal", journal.COLUMNS))
+    )
 
 
 def _databases_of_application(app: Flask) -> t.Iterator[Database]:

@@ -1,4 +1,4 @@
-"""``flask db revision``, ``migrate``, ``merge`` and ``edit``."""
+"""``flask db revision``, ``migrate`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from flask_dbmigrate import commands
 
 from .console import command
 from .console import note
-from .console import Progress
 from .console import show
 from .options import branch_label_option
 from .options import depends_on_option
@@ -21,6 +20,7 @@ from .options import rev_id_option
 from .options import splice_option
 from .options import sql_option
 from .options import version_path_option
+from .progress import Progress
 
 
 def _new_revision(function: t.Callable[..., None]) -> t.Callable[..., None]:
@@ -82,10 +82,3 @@ def merge(*, as_json: bool, **parameters: t.Any) -> None:
     REVISIONS are by default all heads.
     """
     _report(commands.merge(**parameters), as_json=as_json)
-
-
-@command("edit")
-@click.argument("revision", default="head")
-def edit(**parameters: t.Any) -> None:
-    """Edit a revision file in $EDITOR."""
-    commands.edit(**parameters)

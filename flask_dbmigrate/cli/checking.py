@@ -11,11 +11,11 @@ from flask_dbmigrate.errors import DriftError
 
 from .console import command
 from .console import differences_told_once
-from .console import Progress
 from .console import show
 from .options import database_option
 from .options import json_option
 from .options import verbose_option
+from .progress import Progress
 
 
 @command("current")

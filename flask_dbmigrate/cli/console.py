@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
 import typing as t
@@ -21,17 +22,11 @@ from flask import g
 from flask.cli import with_appcontext
 
 from flask_dbmigrate.errors import DBMigrateError
-from flask_dbmigrate.runtime.result import Listener
-from flask_dbmigrate.runtime.result import Loss
-from flask_dbmigrate.runtime.result import StepResult
 from flask_dbmigrate.state import on_command_line
 
 from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
-
-if t.TYPE_CHECKING:
-    from flask_dbmigrate.runtime.edited import EditedRevision
 
 
 class Error(click.ClickException):
@@ -75,16 +70,21 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> t.Any:
         """Run the command."""
+        from flask_dbmigrate.runtime.interruption import stoppable  # loads SQLAlchemy
+        from flask_dbmigrate.runtime.interruption import Stopped
+
         flagged = [c.params.get("traceback") for c in (ctx, ctx.parent) if c is not None]
         try:
-            with _on_command_line():
+            with _on_command_line(), stoppable():
                 return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+            is_typed = stopped.signum == signal.SIGINT
+            click.echo(f"\n{stopped}" if is_typed else stopped, err=True)
+            ctx.exit(128 + stopped.signum)
         except DBMigrateError as error:
             debug = bool(current_app and current_app.debug)
             raise Error(error, show_traceback=any(flagged) or debug) from error
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted.", err=True)
-            ctx.exit(130)
 
 
 def _takes_arguments(command: click.Command) -> bool:
@@ -167,72 +167,6 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-class Progress(Listener):
-    """A listener that writes one line for each step, with its duration, to stderr.
-
-    On a terminal the line appears when the step starts, elsewhere when it is complete.
-
-    :param shows_steps: Whether to; otherwise it only says what is skipped.
-    """
-
-    def __init__(self, *, shows_steps: bool = True) -> None:
-        self.shows_steps = shows_steps
-        self.is_terminal = is_terminal()
-        self._open = False
-
-    def database_skipped(self, database: str, reason: str) -> None:
-        note(f"Database '{database}' {reason}: skipped.")
-
-    def database_awaited(self, reason: str) -> None:
-        note(f"Waiting. {reason}")
-
-    def lock_awaited(self, database: str, holder: str) -> None:
-        note(f"Waiting for database '{database}': it is being migrated by {holder}.")
-
-    def lock_missing(self, database: str) -> None:
-        note(f"Database '{database}' cannot be locked: see that no other run is at work on it.")
-
-    def losses_found(self, database: str, losses: tuple[Loss, ...]) -> None:
-        note(f"This drops from database '{database}':")
-        for loss in losses:
-            note(f"    {loss}{_CONTENT[loss.holds_data]}")
-
-    def revision_edited(self, database: str, edited: EditedRevision) -> None:
-        note(f"Warning: {edited}")
-
-    def log_unavailable(self, database: str, reason: str) -> None:
-        note(f"Warning: This run is not in the log of database '{database}': {reason}.")
-
-    def step_started(self, database: str, description: str) -> None:
-        if self.is_terminal and self.shows_steps:
-            click.echo(_running(database, description), nl=False, err=True)
-            self._open = True
-
-    def step_finished(self, database: str, step: StepResult) -> None:
-        if not self.shows_steps:
-            return
-        start = "" if self._open else _running(database, step.description)
-        click.echo(f"{start} ({step.seconds:.2f} s)", err=True)
-        self._open = False
-
-    @contextmanager
-    def lines(self) -> t.Iterator[Progress]:
-        """End a line that was left open by an error."""
-        try:
-            yield self
-        finally:
-            if self._open:
-                click.echo(err=True)
-
-
-_CONTENT = {True: ", which holds data", False: "", None: ", which may hold data"}
-
-
-def _running(database: str, description: str) -> str:
-    place = "" if database == "default" else f" on '{database}'"
-    return f"Running {description}{place}"
-
-
 @contextmanager
 def differences_told_once() -> t.Iterator[None]:
     """Keep autogenerate's own report of what it finds back: the result says it in full."""
@@ -271,5 +205,5 @@ def _on_command_line() -> t.Iterator[None]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out what :class:`Progress` says better, or what nobody asked."""
+    """Leave out what :class:`.progress.Progress` says better, or what nobody asked."""
     return record.levelno != logging.INFO

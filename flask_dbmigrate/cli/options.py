@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import click
+
+Decorator = t.Callable[[t.Callable[..., t.Any]], t.Callable[..., t.Any]]
+
+
+def _together(*options: Decorator) -> Decorator:
+    """Make one decorator of several, in their order."""
+
+    def decorate(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
 
 directory_option = click.option(
     "-d", "--directory", help='Migration script directory (default is "migrations").'
@@ -50,6 +66,34 @@ lock_timeout_option = click.option(
     metavar="SECONDS",
     help="How long to wait for another run (default is 600).",
 )
+single_transaction_option = click.option(
+    "--single-transaction/--no-single-transaction",
+    default=None,
+    help="Apply all revisions of a database or none (PostgreSQL, SQLite).",
+)
+ddl_lock_timeout_option = click.option(
+    "--ddl-lock-timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long DDL waits for a lock before it is tried again (default is 2; 0: no limit).",
+)
+ddl_retries_option = click.option(
+    "--ddl-retries",
+    type=click.IntRange(min=0),
+    metavar="NUMBER",
+    help="How often to try again what a lock has stopped (default is 20).",
+)
+resume_option = click.option(
+    "--resume/--no-resume",
+    default=None,
+    help="Go on with a half-applied revision where that is safe (default).",
+)
+statement_timeout_option = click.option(
+    "--statement-timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long a statement may run (default is no limit).",
+)
 wait_option = click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -77,3 +121,21 @@ version_path_option = click.option(
 depends_on_option = click.option(
     "--depends-on", multiple=True, help="Revision that must be applied before; may be repeated."
 )
+
+writing_options = _together(
+    sql_option, output_option, database_option, lock_option, lock_timeout_option, json_option
+)
+"""Those of all commands that write to databases."""
+
+revision_options = _together(
+    writing_options,
+    tag_option,
+    two_phase_option,
+    single_transaction_option,
+    ddl_lock_timeout_option,
+    ddl_retries_option,
+    statement_timeout_option,
+    resume_option,
+    plan_option,
+)
+"""Those of the commands that run revisions."""

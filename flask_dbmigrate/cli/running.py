@@ -13,18 +13,13 @@ from flask_dbmigrate.errors import ConfigurationError
 from .console import command
 from .console import is_terminal
 from .console import note
-from .console import Progress
 from .console import show
-from .options import database_option
-from .options import json_option
-from .options import lock_option
-from .options import lock_timeout_option
-from .options import output_option
-from .options import plan_option
-from .options import sql_option
+from .options import revision_options
 from .options import tag_option
 from .options import two_phase_option
 from .options import wait_option
+from .options import writing_options
+from .progress import Progress
 from .prompts import agrees_to_loss
 
 
@@ -38,7 +33,7 @@ def _run(
             if database.file is not None:
                 show(database.file)
         return
-    with Progress().lines() as progress:
+    with Progress().on_terminal() as progress:
         result = function(listener=progress, **parameters)
     if as_json:
         show(result, as_json=True)
@@ -67,16 +62,8 @@ def _show_plan(
 
 @command("upgrade")
 @click.argument("revision", default="head")
-@sql_option
-@output_option
-@tag_option
-@database_option
-@two_phase_option
-@lock_option
-@lock_timeout_option
+@revision_options
 @wait_option
-@plan_option
-@json_option
 def upgrade(*, plan: bool, wait: float | None, **parameters: t.Any) -> None:
     """Upgrade to a later version."""
     if plan:
@@ -89,15 +76,7 @@ def upgrade(*, plan: bool, wait: float | None, **parameters: t.Any) -> None:
 
 @command("downgrade")
 @click.argument("revision", default="-1")
-@sql_option
-@output_option
-@tag_option
-@database_option
-@two_phase_option
-@lock_option
-@lock_timeout_option
-@plan_option
-@json_option
+@revision_options
 @click.option("-y", "--yes", is_flag=True, help="Drop data without asking.")
 def downgrade(*, plan: bool, yes: bool, **parameters: t.Any) -> None:
     """Revert to a previous version."""
@@ -109,14 +88,9 @@ def downgrade(*, plan: bool, yes: bool, **parameters: t.Any) -> None:
 
 @command("stamp")
 @click.argument("revisions", nargs=-1)
-@sql_option
-@output_option
+@writing_options
 @tag_option
-@database_option
 @two_phase_option
-@lock_option
-@lock_timeout_option
-@json_option
 @click.option("--purge", is_flag=True, help="Empty the version table first.")
 def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:
     """Set the version, without running anything.
@@ -127,12 +101,7 @@ def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:
 
 
 @command("ensure-version")
-@sql_option
-@output_option
-@database_option
-@lock_option
-@lock_timeout_option
-@json_option
+@writing_options
 def ensure_version(**parameters: t.Any) -> None:
     """Create the version table if it does not exist."""
     _run(commands.ensure_version, **parameters)

@@ -9,7 +9,6 @@ from importlib import import_module
 import typing as t
 
 if t.TYPE_CHECKING:
-    from .authoring import edit as edit
     from .authoring import merge as merge
     from .authoring import migrate as migrate
     from .authoring import revision as revision
@@ -19,9 +18,13 @@ if t.TYPE_CHECKING:
     from .browsing import show as show
     from .checking import check as check
     from .checking import current as current
+    from .editing import edit as edit
     from .planning import plan_downgrade as plan_downgrade
     from .planning import plan_upgrade as plan_upgrade
     from .reporting import run_log as run_log
+    from .reporting import status as status
+    from .resuming import resolve as resolve
+    from .resuming import resume as resume
     from .running import downgrade as downgrade
     from .running import ensure_version as ensure_version
     from .running import stamp as stamp
@@ -30,10 +33,12 @@ if t.TYPE_CHECKING:
     from .setup import list_templates as list_templates
 
 FAMILIES = {
-    "authoring": ("edit", "merge", "migrate", "revision"),
+    "authoring": ("merge", "migrate", "revision"),
     "browsing": ("branches", "heads", "history", "show"),
     "checking": ("check", "current"),
-    "reporting": ("run_log",),
+    "editing": ("edit",),
+    "reporting": ("run_log", "status"),
+    "resuming": ("resolve", "resume"),
     "running": ("downgrade", "ensure_version", "stamp", "upgrade"),
     "setup": ("init", "list_templates"),
 }

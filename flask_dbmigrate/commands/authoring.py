@@ -1,17 +1,12 @@
-"""``revision``, ``migrate``, ``merge`` and ``edit``: what writes revision scripts."""
+"""``revision``, ``migrate`` and ``merge``: what writes revision scripts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 import os
-import shlex
-import shutil
-import subprocess
-import sys
 import typing as t
 
 from alembic.autogenerate import RevisionContext
-from alembic.script import Script
 
 from flask_dbmigrate.autogenerate.pipeline import compare
 from flask_dbmigrate.autogenerate.pipeline import Comparison
@@ -19,9 +14,9 @@ from flask_dbmigrate.autogenerate.pipeline import new_revision
 from flask_dbmigrate.autogenerate.scope import KeptTable
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import RevisionError
-from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
+from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.directory import shorten
 from flask_dbmigrate.script.revisions import describe
@@ -31,7 +26,6 @@ from flask_dbmigrate.script.scaffold import escape
 from flask_dbmigrate.script.scaffold import free_id
 from flask_dbmigrate.script.scaffold import require_template
 
-from .browsing import find_scripts
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import Workspace
@@ -197,70 +191,6 @@ def merge(
             config=workspace.config,
         )
     return NewRevisions(() if script is None else (describe(script),))
-
-
-@dataclass(frozen=True)
-class EditedRevisions:
-    """The revision scripts that were opened in the editor."""
-
-    revisions: tuple[Revision, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(shorten(revision.path) for revision in self.revisions)
-
-
-def edit(
-    directory: Directory = None,
-    revision: str = "current",
-    *,
-    x_arg: XArg = None,
-    command: str | None = None,
-) -> EditedRevisions:
-    """Open revision scripts in ``$EDITOR`` or ``$VISUAL``, and wait until it ends.
-
-    :param revision: The revision; ``current`` for those the databases are at.
-
-    The other parameters are those of :func:`revision`.
-
-    :raises ConfigurationError: if there is no editor, or it fails.
-    :raises RevisionError: if there is no such revision.
-    """
-    workspace = open_workspace(directory, x_arg=x_arg, command=command)
-    scripts: list[Script] = find_scripts(workspace, [revision])
-    if not scripts:
-        raise RevisionError(
-            f"There is no script to edit: '{revision}' is no revision.",
-            hint="Name one; 'flask db history' lists them.",
-        )
-    editor = _editor()
-    for script in scripts:
-        problem: str | None = None
-        try:
-            subprocess.run([*editor, script.path], check=True)
-        except OSError as error:
-            problem = error.strerror
-        except subprocess.CalledProcessError as error:
-            problem = f"exit code {error.returncode}"
-        if problem:
-            raise ConfigurationError(
-                f"The editor '{shlex.join(editor)}' failed: {problem}.",
-                hint="Set the environment variable 'EDITOR' to one that works.",
-            )
-    return EditedRevisions(tuple(map(describe, scripts)))
-
-
-def _editor() -> list[str]:
-    named = os.environ.get("EDITOR") or os.environ.get("VISUAL")
-    if named:
-        return shlex.split(named)
-    if sys.stdin.isatty():
-        for name in ("sensible-editor", "editor", "nano", "vim", "vi"):
-            if path := shutil.which(name):
-                return [path]
-    raise ConfigurationError(
-        "There is no editor: the environment variable 'EDITOR' is not set.",
-        hint="Set it, for example 'export EDITOR=nano'.",
-    )
 
 
 def _differences(

@@ -14,10 +14,10 @@ from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import CheckFailedError
 from flask_dbmigrate.errors import DriftError
 from flask_dbmigrate.runtime.edited import report_edited
-from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings
+from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import as_tuple
 from flask_dbmigrate.script.revisions import describe

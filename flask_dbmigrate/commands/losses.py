@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.errors import DataLossError
-from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import Loss
+from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.calls import Operation
 
 from .planning import read_downgrade

@@ -8,10 +8,10 @@ import typing as t
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import RevisionError
-from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings
+from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.operations import read_operations
 from flask_dbmigrate.script.plan import DatabasePlan

@@ -1,16 +1,20 @@
-"""``run_log``: what was run on the databases."""
+"""``run_log`` and ``status``: what was run on the databases, and what is to be done."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import safe_url
+from flask_dbmigrate.inspection.status import database_status
+from flask_dbmigrate.inspection.status import DatabaseStatus
+from flask_dbmigrate.inspection.status import StatusResult
 from flask_dbmigrate.runtime.log import LogEntry
 from flask_dbmigrate.runtime.log import read_log
-from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings
+from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.revisions import as_tuple
 
 from .workspace import Directory
@@ -83,3 +87,35 @@ def run_log(
     # where the directory has no script of a revision, the log is what one wants to read
     workspace.run(look, listener=listener, is_known=False, dont_mutate=True)
     return LogResult(tuple(found))
+
+
+def status(
+    directory: Directory = None,
+    *,
+    x_arg: XArg = None,
+    command: str | None = None,
+    database: Keys = (),
+    listener: Listener = SILENT,
+) -> StatusResult:
+    """Tell for each database what is pending, unknown or edited, and who is migrating it.
+
+    Nothing is written or locked, and no other run is waited for.
+
+    :param directory: The migration directory; by default the application's.
+    :param x_arg: What ``context.get_x_argument()`` gives to env.py.
+    :param command: The command name of the ``Migrate`` object, if there are several.
+    :param database: The key of the database to look at, or several keys; by default all of them.
+    :param listener: Is told about databases that are skipped.
+    :raises DatabaseUnavailableError: if a database cannot be reached.
+    """
+    settings = RunSettings(as_tuple(database), two_phase=False)
+    workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
+    edited_mode = read_settings(workspace.state.app.config).edited
+    found: list[DatabaseStatus] = []
+
+    def look(visit: Visit) -> tuple[()]:
+        found.append(database_status(visit, edited_mode=edited_mode))
+        return ()
+
+    workspace.run(look, listener=listener, is_known=False, dont_mutate=True)
+    return StatusResult(tuple(found))

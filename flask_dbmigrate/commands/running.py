@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 import itertools
 import typing as t
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.runtime.recorder import Visit
-from flask_dbmigrate.runtime.result import DatabaseResult
 from flask_dbmigrate.runtime.result import Listener
+from flask_dbmigrate.runtime.result import MigrationResult
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunOptions
 from flask_dbmigrate.runtime.settings import RunSettings
+from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.directory import clear_errors
 
 from .losses import Agrees
@@ -26,19 +26,6 @@ from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import split_range
 from .workspace import XArg
-
-
-@dataclass(frozen=True)
-class MigrationResult:
-    """What a run did.
-
-    :param databases: One result for each database, in the order they were run.
-    """
-
-    databases: tuple[DatabaseResult, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(str(database) for database in self.databases)
 
 
 def upgrade(
@@ -67,6 +54,8 @@ def upgrade(
     :raises EditedRevisionError: if a revision was edited after it was applied, and
         ``DBMIGRATE_EDITED`` is ``error``.
     :raises MigrationError: if a revision fails.
+    :raises HalfAppliedError: if a revision is half-applied, by this run or by an earlier one whose
+        revision cannot be resumed.
     :raises DatabaseUnavailableError: if a database cannot be reached.
     """
     start, target = split_range(revision, sql=sql)
@@ -79,7 +68,13 @@ def upgrade(
         return _alembic.upgrade_steps(visit.directory, target, visit.before)
 
     visits = workspace.run_locked(
-        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
+        plan,
+        listener=listener,
+        command="upgrade",
+        as_sql=sql,
+        starting_rev=start,
+        destination_rev=target,
+        tag=tag,
     )
     return _result(visits)
 
@@ -130,7 +125,13 @@ def downgrade(
         return _alembic.downgrade_steps(visit.directory, target, visit.before)
 
     visits = workspace.run_locked(
-        plan, listener=listener, as_sql=sql, starting_rev=start, destination_rev=target, tag=tag
+        plan,
+        listener=listener,
+        command="downgrade",
+        as_sql=sql,
+        starting_rev=start,
+        destination_rev=target,
+        tag=tag,
     )
     return _result(visits)
 
@@ -172,17 +173,10 @@ def stamp(
     settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
 
-    def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
-        with clear_errors(visit.directory):
-            scripts = [visit.directory.get_revisions(target) or (None,) for target in targets]
-        for script in itertools.chain(*scripts):
-            # one after the other: Alembic fails where two of them split a merge
-            name = script.revision if script else "base"
-            yield from _alembic.stamp_steps(visit.directory, (name,), visit.heads)
-
     visits = workspace.run_locked(
-        plan,
+        partial(_stamp_steps, targets),
         listener=listener,
+        command="stamp",
         always=True,
         as_sql=sql,
         starting_rev=next(iter(starts), None),
@@ -191,6 +185,15 @@ def stamp(
         purge=purge,
     )
     return _result(visits)
+
+
+def _stamp_steps(targets: tuple[str, ...], visit: Visit) -> t.Iterator[_alembic.Step]:
+    with clear_errors(visit.directory):
+        scripts = [visit.directory.get_revisions(target) or (None,) for target in targets]
+    for script in itertools.chain(*scripts):
+        # one after the other: Alembic fails where two of them split a merge
+        name = script.revision if script else "base"
+        yield from _alembic.stamp_steps(visit.directory, (name,), visit.heads)
 
 
 def ensure_version(
@@ -215,7 +218,10 @@ def ensure_version(
 
     settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
-    return _result(workspace.run_locked(plan, listener=listener, always=True, as_sql=sql))
+    visits = workspace.run_locked(
+        plan, listener=listener, always=True, heeds_journal=False, as_sql=sql
+    )
+    return _result(visits)
 
 
 def _result(visits: list[Visit]) -> MigrationResult:

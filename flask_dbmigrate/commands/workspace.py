@@ -14,8 +14,6 @@ from flask_dbmigrate.compat import make_config
 from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.runtime.recorder import Plan
-from flask_dbmigrate.runtime.recorder import Visit
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
@@ -23,6 +21,8 @@ from flask_dbmigrate.runtime.runner import run_locked
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.runtime.settings import SETTINGS
 from flask_dbmigrate.runtime.settings import settings_of
+from flask_dbmigrate.runtime.visit import Plan
+from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.directory import open_directory
 from flask_dbmigrate.state import current_state
 from flask_dbmigrate.state import MigrateState
@@ -53,8 +53,8 @@ class Workspace:
         plan: Plan,
         *,
         listener: Listener = SILENT,
-        always: bool = False,
-        **context_options: t.Any,
+        command: str | None = None,
+        **options: t.Any,
     ) -> list[Visit]:
         """Change the databases; see :func:`flask_dbmigrate.runtime.runner.run_locked`."""
         return run_locked(
@@ -63,8 +63,8 @@ class Workspace:
             self.directory,
             plan,
             listener=listener,
-            always=always,
-            **context_options,
+            command=command,
+            **options,
         )
 
     def look(

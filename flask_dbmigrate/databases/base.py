@@ -145,6 +145,10 @@ def safe_url(url: sa.URL) -> str:
     return shown.replace("%2A%2A%2A", "***")
 
 
+MASK = "***"
+"""Stands for a secret."""
+
+
 def without_secrets(text: str, url: sa.URL) -> str:
     """Take the password of a URL, and what else is secret in it, out of a text.
 
@@ -154,5 +158,5 @@ def without_secrets(text: str, url: sa.URL) -> str:
     for secret in values:
         if secret and len(str(secret)) > 3:  # a shorter one would be betrayed by the gaps it leaves
             for form in (quote(str(secret), safe=" +"), quote(str(secret), safe=""), str(secret)):
-                text = text.replace(form, "***")
+                text = text.replace(form, MASK)
     return text

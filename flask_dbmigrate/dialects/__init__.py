@@ -5,10 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
+from .base import Blocker as Blocker
+from .base import Cancellation as Cancellation
 from .base import ConnectionProblem as ConnectionProblem
 from .base import DialectFacts as DialectFacts
 from .base import ExtensionObjects as ExtensionObjects
+from .base import Refusal as Refusal
+from .connections import has_own_connections as has_own_connections
+from .connections import OWN as OWN
+from .connections import OWN_TEXT as OWN_TEXT
+from .connections import separate_connection as separate_connection
 from .locks import MigrationLock as MigrationLock
+from .statements import beginning_with as beginning_with
+from .statements import in_one_line as in_one_line
+from .statements import Kind as Kind
 
 
 def facts_of(name: str) -> DialectFacts:

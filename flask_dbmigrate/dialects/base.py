@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from dataclasses import field
 import enum
 import os
 import socket
+import typing as t
 
 import sqlalchemy as sa
 
 from .locks import MigrationLock
+from .statements import Kind
+
+
+class Refusal(enum.Enum):
+    """Why a database cannot be written to."""
+
+    REPLICA = "is a replica"
+    READ_ONLY = "is read-only"
 
 
 class ConnectionProblem(enum.Enum):
@@ -18,6 +29,21 @@ class ConnectionProblem(enum.Enum):
     UNREACHABLE = "unreachable"
     CREDENTIALS = "credentials"
     NO_DATABASE = "no database"
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A session of the server that others wait for.
+
+    :param session: The number that the server gives to it.
+    :param text: What it is and does, for a sentence: "server process 7 (idle in transaction)".
+    """
+
+    session: int
+    text: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -31,6 +57,10 @@ class ExtensionObjects:
 
     schemas: frozenset[str] = frozenset()
     tables: frozenset[tuple[str | None, str]] = frozenset()
+
+
+Cancellation = str | t.Callable[[], object] | None
+"""A statement for another connection, or a function for another thread; None if there is no way."""
 
 
 class DialectFacts:
@@ -51,11 +81,21 @@ class DialectFacts:
     creates_schemas = True
     """Whether ``CREATE SCHEMA`` is known."""
 
+    is_journaled = False
+    """Whether it is known which statements commit, and how to tell if one was executed."""
+
+    present_schema = ""
+    """A query for the schema in which a name without one is looked up now."""
+
     def identity(self, connection: sa.Connection) -> str | None:
         """Tell what the server itself calls the database, to recognise it under another URL.
 
         :returns: The same for two connections if they see the same tables; None if unknown.
         """
+        return None
+
+    def refusal(self, connection: sa.Connection) -> Refusal | None:
+        """Tell why nothing can be written through a connection; None if it can, as far as known."""
         return None
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
@@ -79,10 +119,99 @@ class DialectFacts:
         """Extract what the DBMS itself said."""
         return str(error)
 
-    def lock(self, engine: sa.Engine, *name: str | None) -> MigrationLock | None:
+    def lock(self, engine: sa.Engine, *name: str | None) -> t.ContextManager[MigrationLock | None]:
         """Make the migration lock of a database, not yet acquired; None if the DBMS has none.
 
+        It is free again in the end.
+
         :param name: What tells it from other locks in this database.
+        """
+        return nullcontext()
+
+    def is_lock_conflict(self, error: BaseException) -> bool:
+        """Tell whether somebody else's lock was in the way: a timeout, or a deadlock."""
+        return False
+
+    def is_statement_timeout(self, error: BaseException) -> bool:
+        """Tell whether a statement was stopped because it took too long."""
+        return False
+
+    def blockers(self, connection: sa.Connection, session: int) -> tuple[Blocker, ...]:
+        """Look up whom a session waits for, on another one.
+
+        :param session: Its number, which the server knows.
+        """
+        return ()
+
+    def session_of(self, driver_connection: t.Any) -> int | None:
+        """Tell the number of a connection's session, without asking the server."""
+        return None
+
+    def kind(self, statement: str) -> Kind:
+        """Tell how a statement takes part in a transaction."""
+        return Kind.TRANSACTIONAL
+
+    def fingerprint(self, connection: sa.Connection, statement: str) -> str:
+        """Describe what a statement of the kind ``ALONE`` is going to change.
+
+        :returns: Empty where nothing can be told.
+        """
+        return ""
+
+    def has_happened(self, connection: sa.Connection, statement: str, before: str) -> bool | None:
+        """Tell whether a statement of the kind ``ALONE`` was executed; None if nobody knows.
+
+        :param before: The fingerprint from before it.
+        """
+        return None
+
+    def fails_as_a_whole(self, statement: str) -> bool:
+        """Tell whether a statement of the kind ``ALONE`` that fails has surely done nothing.
+
+        What it has changed nevertheless shows in its fingerprint, where it has one.
+        """
+        return True
+
+    def unfinished(
+        self, connection: sa.Connection, statement: str, before: str | None, now: str
+    ) -> dict[str, str]:
+        """Find what a statement of the kind ``ALONE`` has left if it was executed and failed.
+
+        :param before: The fingerprint from before it, if it is known.
+        :param now: The present fingerprint.
+        :returns: The names of what is left, and for each the statement that drops it.
+        """
+        return {}
+
+    def is_refused_in_transaction(self, error: BaseException) -> bool:
+        """Tell whether a statement failed only because it was part of a transaction."""
+        return False
+
+    def executing(
+        self, connection: sa.Connection, session: int | None, statement: str
+    ) -> Blocker | None:
+        """Tell whether the server still executes what a process began that is gone.
+
+        :param session: The number of its session, if it is known.
+        :param statement: What it executed, or the beginning of that, in one line.
+        """
+        return None
+
+    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Wait for transactions that have written to a table, where ``FOR UPDATE`` does not."""
+
+    def lock_holder(self, connection: sa.Connection, *name: str | None) -> str | None:
+        """Tell who holds that lock, as :meth:`MigrationLock.holder` does, without asking for it.
+
+        :param connection: Any connection to the database.
+        :returns: None if nobody does, or if the DBMS has none.
+        """
+        return None
+
+    def cancellation(self, dbapi_connection: t.Any) -> Cancellation:
+        """Tell how to stop what a connection executes; nothing happens where it executes nothing.
+
+        :param dbapi_connection: The driver's connection, or SQLAlchemy's adapter for asyncio.
         """
         return None
 
@@ -91,7 +220,24 @@ class DialectFacts:
         return ExtensionObjects()
 
 
+def described(name: str, *details: str | None, query: str | None) -> str:
+    """Describe a session in one line.
+
+    :param details: What is known of it.
+    :param query: Its last statement; it may be long.
+    """
+    known = ", ".join(filter(None, details))
+    line = " ".join((query or "").split())
+    shown = f": {line if len(line) <= 100 else f'{line[:100]} …'}" if line else ""
+    return f"{name} ({known}){shown}"
+
+
 def _system_words(error: OSError) -> str:
     if isinstance(error, ConnectionError) and error.errno:  # asyncio has words of its own
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__
+
+
+def driver_connection(dbapi_connection: t.Any) -> t.Any:
+    """Take the driver's own connection out of SQLAlchemy's adapter for asyncio."""
+    return getattr(dbapi_connection, "driver_connection", dbapi_connection)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+import re
 import typing as t
 
 import sqlalchemy as sa
 
+from . import mysql_statements
+from .base import Blocker
+from .base import Cancellation
 from .base import ConnectionProblem
+from .base import described
 from .base import DialectFacts
-from .locks import close_own
+from .base import driver_connection
+from .base import Refusal
+from .connections import separate_connection
 from .locks import digest
 from .locks import MigrationLock
-from .locks import own_connection
+from .statements import Kind
 
 # MariaDB Server documentation, "MariaDB Error Code Reference".
 _PROBLEMS = {
@@ -30,6 +39,46 @@ _NOT_YET = {
 }
 
 
+_LOCK_CONFLICTS = {
+    1205,  # ER_LOCK_WAIT_TIMEOUT
+    1213,  # ER_LOCK_DEADLOCK
+}
+
+_STATEMENT_TIMEOUTS = {
+    1969,  # ER_STATEMENT_TIMEOUT of MariaDB
+    3024,  # ER_QUERY_TIMEOUT of MySQL
+}
+
+# MariaDB tells who holds a metadata lock only with a plugin: any open transaction may be the one.
+# This needs the privilege 'PROCESS'.
+_OPEN_TRANSACTIONS = """
+SELECT p.id, p.user, p.command, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) AS seconds,
+    COALESCE(t.trx_query, p.info) AS query
+FROM information_schema.innodb_trx t
+JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
+WHERE p.db = DATABASE() AND p.id NOT IN (:session, CONNECTION_ID())
+"""
+
+
+# Without it, those that execute something; the others may have ended their transactions.
+_BUSY = """
+SELECT id, user, command, time AS seconds, info AS query
+FROM information_schema.processlist
+WHERE db = DATABASE() AND command <> 'Sleep' AND time >= 1 AND id NOT IN (:session, CONNECTION_ID())
+"""
+
+_EXECUTING = """
+SELECT id, user, command, time AS seconds, info AS query
+FROM information_schema.processlist
+WHERE db = DATABASE() AND command <> 'Sleep' AND id = :session
+"""
+
+
+def _described(row: t.Any) -> str:
+    doing = f"{row.command.lower()} for {row.seconds} s"
+    return described(f"connection {row.id}", f"user '{row.user}'", doing, query=row.query)
+
+
 class MySQL(DialectFacts):
     """PyMySQL, mysqlclient, MySQL Connector, aiomysql and asyncmy were tried.
 
@@ -38,10 +87,29 @@ class MySQL(DialectFacts):
     """
 
     leftovers = "has stayed"
+    is_journaled = True
+    present_schema = "SELECT DATABASE()"
 
     def identity(self, connection: sa.Connection) -> str | None:
         row = connection.exec_driver_sql("SELECT @@hostname, @@port, @@datadir, DATABASE()").one()
         return repr(tuple(row))
+
+    def refusal(self, connection: sa.Connection) -> Refusal | None:
+        """``read_only`` is not for everybody; who may write in spite of it is not refused.
+
+        A replica is not told from another server: that needs a privilege of its own.
+        """
+        rows = connection.exec_driver_sql(
+            "SHOW VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', "
+            "'innodb_read_only', 'tx_read_only', 'transaction_read_only')"
+        )
+        variables = {str(name).lower(): str(value).upper() for name, value in rows}
+        read_only = variables.pop("read_only", "OFF")
+        if "ON" in variables.values() or read_only == "NO_LOCK_NO_ADMIN":
+            return Refusal.READ_ONLY
+        if read_only == "OFF" or _may_always_write(connection):
+            return None
+        return Refusal.READ_ONLY
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         code = error.args[0] if error.args else 0
@@ -55,37 +123,100 @@ class MySQL(DialectFacts):
         message = error.args[1] if len(error.args) > 1 else error
         return str(getattr(error, "msg", None) or message)
 
-    def lock(self, engine: sa.Engine, *name: str | None) -> MigrationLock | None:
-        return NamedLock(engine, *name)
+    def is_lock_conflict(self, error: BaseException) -> bool:
+        return bool(error.args) and error.args[0] in _LOCK_CONFLICTS
+
+    def is_statement_timeout(self, error: BaseException) -> bool:
+        return bool(error.args) and error.args[0] in _STATEMENT_TIMEOUTS
+
+    def blockers(self, connection: sa.Connection, session: int) -> tuple[Blocker, ...]:
+        parameters = {"session": session}
+        try:
+            rows = connection.execute(sa.text(_OPEN_TRANSACTIONS), parameters).all()
+        except sa.exc.DBAPIError:
+            rows = connection.execute(sa.text(_BUSY), parameters).all()
+        return tuple(Blocker(row.id, _described(row)) for row in rows)
+
+    def session_of(self, driver_connection: t.Any) -> int | None:
+        if hasattr(driver_connection, "thread_id"):
+            return t.cast(int, driver_connection.thread_id())
+        return getattr(driver_connection, "connection_id", None)  # MySQL Connector
+
+    def kind(self, statement: str) -> Kind:
+        return mysql_statements.kind(statement)
+
+    def fingerprint(self, connection: sa.Connection, statement: str) -> str:
+        return mysql_statements.fingerprint(connection, statement)
+
+    def has_happened(self, connection: sa.Connection, statement: str, before: str) -> bool | None:
+        return mysql_statements.has_happened(connection, statement, before)
+
+    def fails_as_a_whole(self, statement: str) -> bool:
+        return mysql_statements.fails_as_a_whole(statement)
+
+    def executing(
+        self, connection: sa.Connection, session: int | None, statement: str
+    ) -> Blocker | None:
+        row = connection.execute(sa.text(_EXECUTING), {"session": session or 0}).first()
+        return None if row is None else Blocker(row.id, _described(row))
+
+    def cancellation(self, dbapi_connection: t.Any) -> Cancellation:
+        return f"KILL QUERY {self.session_of(driver_connection(dbapi_connection))}"
+
+    @contextmanager
+    def lock(self, engine: sa.Engine, *name: str | None) -> Iterator[MigrationLock]:
+        with separate_connection(engine) as connection:
+            yield NamedLock(connection, *name)
+
+    def lock_holder(self, connection: sa.Connection, *name: str | None) -> str | None:
+        return _holder(connection, _lock_name(connection, *name))
 
 
 class NamedLock:
     """``GET_LOCK()``, on a connection of its own. Its names are the server's, not a database's."""
 
-    def __init__(self, engine: sa.Engine, *name: str | None) -> None:
-        self.connection = own_connection(engine)
+    def __init__(self, connection: sa.Connection, *name: str | None) -> None:
+        self.connection = connection
         self.connection.exec_driver_sql(f"SET SESSION wait_timeout = {_LONGEST}")
-        database = self.connection.scalar(sa.text("SELECT DATABASE()"))
-        self.name = f"flask_dbmigrate:{digest(database, *name).hex()}"
-
-    def _ask(self, function: str) -> t.Any:
-        return self.connection.scalar(sa.text(f"SELECT {function}"), {"name": self.name})
+        self.name = _lock_name(self.connection, *name)
 
     def acquire(self) -> bool:
-        return bool(self._ask("GET_LOCK(:name, 1)"))
+        return bool(_ask(self.connection, "GET_LOCK(:name, 1)", self.name))
 
     def holder(self) -> str:
-        connection = self._ask("IS_USED_LOCK(:name)")
-        return f"the server's connection {connection}" if connection else "another run"
+        return _holder(self.connection, self.name) or "another run"
 
     def is_held(self) -> bool:
         try:
-            return bool(self._ask("IS_USED_LOCK(:name) = CONNECTION_ID()"))
+            return bool(_ask(self.connection, "IS_USED_LOCK(:name) = CONNECTION_ID()", self.name))
         except sa.exc.DBAPIError:
             return False
 
-    def release(self) -> None:
-        close_own(self.connection)
+
+# MySQL 8.4 Reference Manual, "read_only"; MariaDB Server documentation, "READ_ONLY ADMIN", which
+# older versions have as part of SUPER.
+_WRITES_ANYWAY = re.compile(
+    r"ALL PRIVILEGES ON \*\.\*|\b(SUPER|CONNECTION_ADMIN|READ[ _]ONLY ADMIN)\b"
+)
+
+
+def _may_always_write(connection: sa.Connection) -> bool:
+    grants = connection.exec_driver_sql("SHOW GRANTS").scalars()
+    return any(_WRITES_ANYWAY.search(str(grant)) for grant in grants)
+
+
+def _lock_name(connection: sa.Connection, *name: str | None) -> str:
+    database = connection.scalar(sa.text("SELECT DATABASE()"))
+    return f"flask_dbmigrate:{digest(database, *name).hex()}"
+
+
+def _holder(connection: sa.Connection, name: str) -> str | None:
+    holder = _ask(connection, "IS_USED_LOCK(:name)", name)
+    return None if holder is None else f"the server's connection {holder}"
+
+
+def _ask(connection: sa.Connection, function: str, name: str) -> t.Any:
+    return connection.scalar(sa.text(f"SELECT {function}"), {"name": name})
 
 
 _LONGEST = 31536000  # MariaDB Server documentation, "wait_timeout": seconds

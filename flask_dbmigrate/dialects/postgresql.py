@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import re
 import typing as t
 
 import sqlalchemy as sa
 
+from . import postgresql_statements
+from .base import Blocker
+from .base import Cancellation
 from .base import ConnectionProblem
+from .base import described
 from .base import DialectFacts
+from .base import driver_connection
 from .base import ExtensionObjects
-from .locks import close_own
+from .base import Refusal
+from .connections import OWN_TEXT
+from .connections import separate_connection
 from .locks import digest
 from .locks import MigrationLock
-from .locks import own_connection
+from .statements import in_one_line
+from .statements import Kind
 
 # PostgreSQL 15 documentation, appendix A: "PostgreSQL Error Codes".
 _PROBLEMS = {
@@ -30,6 +40,16 @@ _WORDS = {
     r"authentication failed|role .* does not exist|is not permitted to log in|no pg_hba.conf entry"
     r"|permission denied for database|no password supplied": ConnectionProblem.CREDENTIALS,
     r"database .* does not exist": ConnectionProblem.NO_DATABASE,
+}
+
+_LOCK_CONFLICTS = {
+    "40P01",  # deadlock_detected
+    "55P03",  # lock_not_available
+}
+
+_REFUSED_IN_TRANSACTION = {
+    "25001",  # active_sql_transaction
+    "2D000",  # invalid_transaction_termination
 }
 
 _NOT_YET = (
@@ -50,10 +70,42 @@ WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
 """
 
 
+# PostgreSQL 15 documentation, section 9.26: "System Information Functions and Operators".
+_BLOCKERS = """
+SELECT pid, application_name, usename, state, query,
+    CAST(EXTRACT(epoch FROM clock_timestamp() - xact_start) AS integer) AS seconds
+FROM pg_catalog.pg_stat_activity
+WHERE pid = ANY(pg_catalog.pg_blocking_pids(CAST(:session AS integer)))
+"""
+
+
+# The same section: a prepared transaction, which has no session, is number 0 there.
+_PREPARED = """
+SELECT gid FROM pg_catalog.pg_prepared_xacts
+WHERE database = current_database()
+AND 0 = ANY(pg_catalog.pg_blocking_pids(CAST(:session AS integer)))
+"""
+
+_ACTIVE = """
+SELECT pid, application_name, usename, state, query,
+    CAST(EXTRACT(epoch FROM clock_timestamp() - query_start) AS integer) AS seconds
+FROM pg_catalog.pg_stat_activity
+WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
+"""
+
+
+def _described(row: t.Any) -> str:
+    since = "" if row.seconds is None else f", transaction open for {row.seconds} s"
+    name = row.application_name or f"user '{row.usename}'"
+    return described(f"server process {row.pid}", name, f"{row.state}{since}", query=row.query)
+
+
 class PostgreSQL(DialectFacts):
     """psycopg, psycopg2, pg8000 and asyncpg were tried."""
 
     two_phase = True
+    is_journaled = True
+    present_schema = "SELECT current_schema()"
 
     def identity(self, connection: sa.Connection) -> str | None:
         """A server is known by the microsecond it was started in, which needs no privilege.
@@ -65,6 +117,13 @@ class PostgreSQL(DialectFacts):
             "current_database(), current_schema()"
         ).one()
         return repr(tuple(row))
+
+    def refusal(self, connection: sa.Connection) -> Refusal | None:
+        """A replica is always read-only, so one statement is enough for what is not."""
+        if connection.exec_driver_sql("SHOW transaction_read_only").scalar() != "on":
+            return None
+        is_replica = connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar()
+        return Refusal.REPLICA if is_replica else Refusal.READ_ONLY
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
         code = _report_of(error).sqlstate
@@ -86,6 +145,63 @@ class PostgreSQL(DialectFacts):
             return re.split(r"\s+Is the server running", said)[0]
         return f"{report.message} ({report.detail})" if report.detail else report.message
 
+    def is_lock_conflict(self, error: BaseException) -> bool:
+        return _report_of(error).sqlstate in _LOCK_CONFLICTS
+
+    def is_statement_timeout(self, error: BaseException) -> bool:
+        return _report_of(error).sqlstate == "57014"  # query_canceled
+
+    def blockers(self, connection: sa.Connection, session: int) -> tuple[Blocker, ...]:
+        rows = connection.execute(sa.text(_BLOCKERS), {"session": session}).all()
+        left = connection.execute(sa.text(_PREPARED), {"session": session}).all()
+        return (
+            *(Blocker(row.pid, _described(row)) for row in rows),
+            *(Blocker(0, f"the prepared transaction '{row.gid}'") for row in left),
+        )
+
+    def kind(self, statement: str) -> Kind:
+        return postgresql_statements.kind(statement)
+
+    def fingerprint(self, connection: sa.Connection, statement: str) -> str:
+        return postgresql_statements.fingerprint(connection, statement)
+
+    def has_happened(self, connection: sa.Connection, statement: str, before: str) -> bool | None:
+        return postgresql_statements.has_happened(connection, statement, before)
+
+    def fails_as_a_whole(self, statement: str) -> bool:
+        return postgresql_statements.fails_as_a_whole(statement)
+
+    def unfinished(
+        self, connection: sa.Connection, statement: str, before: str | None, now: str
+    ) -> dict[str, str]:
+        return postgresql_statements.unfinished(connection, statement, before, now)
+
+    def is_refused_in_transaction(self, error: BaseException) -> bool:
+        return _report_of(error).sqlstate in _REFUSED_IN_TRANSACTION
+
+    def executing(
+        self, connection: sa.Connection, session: int | None, statement: str
+    ) -> Blocker | None:
+        """A pooler hides the numbers of sessions, so it is found by what it executes."""
+        for row in connection.execute(sa.text(_ACTIVE)):
+            query = in_one_line(row.query)
+            if query and (statement.startswith(query) or query.startswith(statement)):
+                return Blocker(row.pid, _described(row))
+        return None
+
+    def wait_for_writers(self, connection: sa.Connection, table: sa.Table) -> None:
+        name = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE MODE", execution_options=OWN_TEXT)
+
+    def session_of(self, driver_connection: t.Any) -> int | None:
+        if hasattr(driver_connection, "get_server_pid"):  # asyncpg
+            return t.cast(int, driver_connection.get_server_pid())
+        # pg8000 does not make it public
+        if (key := getattr(driver_connection, "_backend_key_data", None)) is not None:
+            return int.from_bytes(key[:4], "big", signed=True)
+        information = getattr(driver_connection, "info", None)  # psycopg, psycopg2
+        return getattr(information, "backend_pid", None)
+
     def extension_objects(self, connection: sa.Connection) -> ExtensionObjects:
         schemas, tables = set(), set()
         for schema, table, is_visible in connection.exec_driver_sql(_EXTENSION_OBJECTS):
@@ -95,8 +211,20 @@ class PostgreSQL(DialectFacts):
                 tables.update({(schema, table), (None if is_visible else schema, table)})
         return ExtensionObjects(frozenset(schemas), frozenset(tables))
 
-    def lock(self, engine: sa.Engine, *name: str | None) -> MigrationLock | None:
-        return AdvisoryLock(engine, *name)
+    def cancellation(self, dbapi_connection: t.Any) -> Cancellation:
+        """libpq has a way of its own, which leads through a pooler, too."""
+        driver = driver_connection(dbapi_connection)
+        if hasattr(driver, "cancel"):  # psycopg, psycopg2
+            return driver.cancel  # type: ignore[no-any-return]
+        return f"SELECT pg_cancel_backend({self.session_of(driver)})"
+
+    @contextmanager
+    def lock(self, engine: sa.Engine, *name: str | None) -> Iterator[MigrationLock]:
+        with separate_connection(engine, isolation_level="READ COMMITTED") as connection:
+            yield AdvisoryLock(connection, *name)
+
+    def lock_holder(self, connection: sa.Connection, *name: str | None) -> str | None:
+        return _holder(connection, _lock_key(connection, *name))
 
 
 class AdvisoryLock:
@@ -106,11 +234,10 @@ class AdvisoryLock:
     ``CREATE INDEX CONCURRENTLY`` of the holder would wait for each other.
     """
 
-    def __init__(self, engine: sa.Engine, *name: str | None) -> None:
-        self.connection = own_connection(engine, isolation_level="READ COMMITTED")
-        database = self.connection.scalar(sa.text("SELECT current_database()"))
+    def __init__(self, connection: sa.Connection, *name: str | None) -> None:
+        self.connection = connection
+        self.key = _lock_key(connection, *name)
         self.connection.rollback()
-        self.key = int.from_bytes(digest(database, *name), "big", signed=True)
 
     def acquire(self) -> bool:
         held = self.connection.scalar(
@@ -133,22 +260,9 @@ class AdvisoryLock:
             self.connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
 
     def holder(self) -> str:
-        row = self.connection.execute(
-            sa.text(
-                "SELECT a.pid, a.application_name, a.client_addr, a.xact_start "
-                "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-                "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
-                "AND (l.classid::bigint << 32) | l.objid::bigint = :key"
-            ),
-            {"key": self.key},
-        ).first()
+        holder = _holder(self.connection, self.key)
         self.connection.rollback()
-        if row is None:
-            return "another run"
-        place = f" on {row.client_addr}" if row.client_addr else ""
-        name = f" '{row.application_name}'" if row.application_name else ""
-        since = f", since {row.xact_start:%H:%M:%S}" if row.xact_start else ""
-        return f"the server process {row.pid}{name}{place}{since}"
+        return holder or "another run"
 
     def is_held(self) -> bool:
         try:
@@ -157,8 +271,29 @@ class AdvisoryLock:
             return False
         return True
 
-    def release(self) -> None:
-        close_own(self.connection)
+
+# PostgreSQL 15 Documentation, section 54.12 "pg_locks": the key of one argument is in two halves.
+_HOLDER = """
+SELECT a.pid, a.application_name, a.client_addr, a.xact_start
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+AND (l.classid::bigint << 32) | l.objid::bigint = :key
+"""
+
+
+def _lock_key(connection: sa.Connection, *name: str | None) -> int:
+    database = connection.scalar(sa.text("SELECT current_database()"))
+    return int.from_bytes(digest(database, *name), "big", signed=True)
+
+
+def _holder(connection: sa.Connection, key: int) -> str | None:
+    row = connection.execute(sa.text(_HOLDER), {"key": key}).first()
+    if row is None:
+        return None
+    place = f" on {row.client_addr}" if row.client_addr else ""
+    name = f" '{row.application_name}'" if row.application_name else ""
+    since = f", since {row.xact_start:%H:%M:%S}" if row.xact_start else ""
+    return f"the server process {row.pid}{name}{place}{since}"
 
 
 class _Report(t.NamedTuple):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 import sqlite3
+import typing as t
 
 import sqlalchemy as sa
 
+from .base import Cancellation
 from .base import DialectFacts
+from .base import driver_connection
 from .locks import MigrationLock
 
 
@@ -21,44 +29,90 @@ class SQLite(DialectFacts):
 
     creates_schemas = False
 
+    def is_lock_conflict(self, error: BaseException) -> bool:
+        return _is_busy(error)
+
     def identity(self, connection: sa.Connection) -> str | None:
         for _, name, path in connection.exec_driver_sql("PRAGMA database_list"):
             if name == "main" and path:
                 return str(Path(path).resolve())
         return None  # in memory
 
-    def lock(self, engine: sa.Engine, *name: str | None) -> MigrationLock | None:
+    def cancellation(self, dbapi_connection: t.Any) -> Cancellation:
+        driver = driver_connection(dbapi_connection)
+        if driver is dbapi_connection:
+            return driver.interrupt  # type: ignore[no-any-return]
+        return lambda: asyncio.run(driver.interrupt())  # it has no need of aiosqlite's event loop
+
+    @contextmanager
+    def lock(self, engine: sa.Engine, *name: str | None) -> Iterator[MigrationLock | None]:
         with engine.connect() as connection:
             path = self.identity(connection)
-        return None if path is None else FileLock(Path(path))
+        with closing(FileLock(_lock_file(path))) if path else nullcontext() as lock:
+            yield lock
+
+    def lock_holder(self, connection: sa.Connection, *name: str | None) -> str | None:
+        database = self.identity(connection)
+        path = None if database is None else _lock_file(database)
+        return _holder(path) if path is not None and _is_locked(path) else None
+
+
+def _is_busy(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class FileLock:
-    """A file beside the database, itself a database that is locked until the process ends."""
+    """A file beside the database, itself a database that is locked until the process ends.
 
-    def __init__(self, database: Path) -> None:
-        self.path = database.with_name(f"{database.name}-dbmigrate.lock")
+    It is one for all version tables: a database has one writer at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # whoever looks at the file has it for a moment, too: that is waited for
         self.connection = sqlite3.connect(
-            self.path, timeout=0, isolation_level=None, check_same_thread=False
+            path, timeout=0.1, isolation_level=None, check_same_thread=False
         )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileLock) and self.path == other.path
 
     def acquire(self) -> bool:
         try:
             self.connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            if not _is_busy(error):
                 raise
             return False
         return True
 
     def holder(self) -> str:
-        return f"another run, which holds '{self.path}'"
+        return _holder(self.path)
 
     def is_held(self) -> bool:
         return True
 
-    def release(self) -> None:
+    def close(self) -> None:
         self.connection.close()
+
+
+def _lock_file(database: str) -> Path:
+    path = Path(database)
+    return path.with_name(f"{path.name}-dbmigrate.lock")
+
+
+def _holder(path: Path) -> str:
+    return f"another run, which holds '{path}'"
+
+
+def _is_locked(path: Path) -> bool:
+    """Tell whether a run holds a lock file, by reading from it; it is not made by that."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", timeout=0, uri=True)) as reader:
+            reader.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError as error:  # or there is no file
+        return _is_busy(error)
+    return False
 
 
 FACTS = SQLite()

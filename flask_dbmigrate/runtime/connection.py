@@ -16,6 +16,7 @@ from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import ConnectionProblem
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import separate_connection
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DatabaseAccessError
 from flask_dbmigrate.errors import DatabaseUnavailableError
@@ -39,19 +40,14 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
         yield connection
 
 
-@contextmanager
-def separate_connection(engine: sa.Engine) -> t.Iterator[sa.Connection]:
-    """Open a connection beside the engine's pool, which may have room for one only.
+def run_separately(engine: sa.Engine, work: t.Callable[[sa.Connection], object]) -> None:
+    """Do some work on a connection beside the engine's pool, in a thread without an event loop."""
 
-    A database in memory is in its connection: there it is the pool's.
-    """
-    pool = engine.pool if isinstance(engine.pool, sa.StaticPool) else engine.pool.recreate()
-    try:
-        with sa.Engine(pool, engine.dialect, engine.url).connect() as connection:
-            yield connection
-    finally:
-        if pool is not engine.pool:
-            pool.dispose()
+    def connect() -> None:
+        with separate_connection(engine) as connection:
+            work(connection)
+
+    asyncio.run(_in_greenlet(connect)) if engine.dialect.is_async else connect()
 
 
 def _is_from_driver(error: Exception, engine: sa.Engine) -> bool:
@@ -110,15 +106,19 @@ def run_with_event_loop(work: t.Callable[[], ResultT], engines: t.Iterable[sa.En
 
 
 async def _with_greenlet(work: t.Callable[[], ResultT]) -> ResultT:
+    in_event_loop.set(True)
+    try:
+        return await _in_greenlet(work)
+    finally:
+        await _in_greenlet(forget_event_loop)
+        _wait_for_aiosqlite()
+
+
+async def _in_greenlet(work: t.Callable[[], ResultT]) -> ResultT:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    in_event_loop.set(True)
     async with AsyncSession() as session:  # its run_sync() is the documented way to a greenlet
-        try:
-            return await session.run_sync(lambda _: work())
-        finally:
-            await session.run_sync(lambda _: forget_event_loop())
-            _wait_for_aiosqlite()
+        return await session.run_sync(lambda _: work())
 
 
 def _wait_for_aiosqlite() -> None:

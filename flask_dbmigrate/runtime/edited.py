@@ -14,7 +14,7 @@ from .log import LogEntry
 from .result import Listener
 
 if t.TYPE_CHECKING:
-    from .recorder import Visit
+    from .visit import Visit
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def report_edited(visit: Visit, mode: str, listener: Listener) -> None:
     :param listener: Is warned.
     :raises EditedRevisionError: if there are any and this is an error.
     """
-    found = () if mode == "ignore" else _edited_revisions(visit)
+    found = () if mode == "ignore" else edited_revisions(visit, applied_entries(visit.context))
     if found and mode == "error":
         raise EditedRevisionError(
             " ".join(map(str, found)),
@@ -58,14 +58,17 @@ def report_edited(visit: Visit, mode: str, listener: Listener) -> None:
         listener.revision_edited(visit.key, edited)
 
 
-def _edited_revisions(visit: Visit) -> tuple[EditedRevision, ...]:
-    entries = applied_entries(visit.context)
-    if not entries or not visit.before:
+def edited_revisions(visit: Visit, applied: t.Mapping[str, LogEntry]) -> tuple[EditedRevision, ...]:
+    """Compare the scripts of the revisions that a database has with what was applied.
+
+    :param applied: What the log says of each revision.
+    """
+    if not applied or not visit.before:
         return ()
     scripts = visit.directory.iterate_revisions(visit.before, "base")
     return tuple(
         EditedRevision(visit.key, script.revision, script.path, entry)
         for script in reversed(list(scripts))
-        if (entry := entries.get(script.revision))
+        if (entry := applied.get(script.revision))
         and Checksum(script.path).differs_from(entry.checksum, entry.token_checksum)
     )

@@ -81,7 +81,7 @@ class RunEnvironment(EnvironmentContext):
         is_own = handed_in is None or as_engine(handed_in) is not None
         may_write = not self.is_offline_mode() and not self.context_opts.get("dont_mutate")
         if connection is not None and is_own and may_write:
-            return prepare(connection, options)
+            return prepare(connection, options, self.settings, self.recorder.try_again)
         return Preparation()
 
     def _sql_heading(self, options: dict[str, t.Any]) -> str | None:
@@ -121,7 +121,7 @@ class RunEnvironment(EnvironmentContext):
         self.sql.keep(key_of(bind_key))
         visit = self.recorder.begin(context, kw, self._preparation)
         visit.preparation.start()
-        with visit.log.counting():
+        with visit.statements.listening(), visit.journal.listening():
             super().run_migrations(**kw)
         visit.is_done = True
         visit.preparation.finish()

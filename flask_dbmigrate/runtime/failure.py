@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 
 from alembic.runtime.migration import MigrationContext
@@ -14,6 +15,7 @@ from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import separate_connection
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DatabaseUnavailableError
 from flask_dbmigrate.errors import DBMigrateError
@@ -23,10 +25,17 @@ from flask_dbmigrate.script.directory import shorten
 from flask_dbmigrate.state import MigrateState
 
 from .connection import connection_error
+from .half_applied import examine
+from .half_applied import HalfApplied
+from .journal import has_journal
+from .journal import read_journal
+from .journal_writer import ScriptChangedError
 from .offline import needs_connection
 from .preparation import RefusedError
 from .recorder import Recorder
-from .recorder import Visit
+from .visit import Visit
+
+_LEFT_BY_BATCH = r"_alembic_tmp_.*already exists"
 
 
 def explain_failure(
@@ -61,8 +70,11 @@ def explain_failure(
     return _environment_failed(error, recorder)
 
 
-def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationError:
+def _revision_failed(error: BaseException, visits: list[Visit]) -> DBMigrateError:
     visit = visits[-1]
+    half_applied = _half_applied(visit)
+    if isinstance(error, ScriptChangedError) and half_applied is not None:
+        return _script_changed(error, half_applied)
     script = visit.script
     assert script is not None
     line = _line_in(script.path, error)
@@ -84,15 +96,17 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
     if statement:
         message += f" The statement was: {_shortened(statement)}."
     standing, heads = _standing(visits)
-    message += standing
-    if not visit.context.impl.transactional_ddl and not visit.context.as_sql:
-        name = visit.context.dialect.name
-        message += (
-            f" '{name}' commits changes of the schema by itself: what the revision did "
-            f"before this point {facts_of(name).leftovers}."
+    if half_applied is not None:
+        hint = _hint(error, visit) or (
+            f"Correct '{shorten(script.path)}' and run the command again."
+        )
+        is_resumable = half_applied.is_resumable
+        return half_applied.error(
+            message=f"{message}{standing} The revision is half-applied:\n{half_applied.listing}",
+            hint=f"{hint} It goes on after what is done." if is_resumable else half_applied.hint,
         )
     return MigrationError(
-        message,
+        message + standing + _leftovers(visit),
         hint=_hint(error, visit) or f"Correct '{shorten(script.path)}' and run the command again.",
         database=visit.key,
         revision=script.revision,
@@ -103,7 +117,48 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> MigrationErro
     )
 
 
+def _script_changed(error: ScriptChangedError, half_applied: HalfApplied) -> DBMigrateError:
+    where = f"in line {error.line}" if error.line else "where it ends"
+    return half_applied.error(
+        message=f"Revision '{half_applied.revision}' is half-applied on database "
+        f"'{half_applied.database}', and its script does not do the same again: {where} it differs "
+        f"from statement {error.number}, which is done.\n{half_applied.listing}",
+        hint="Undo the change of what is done, and go on with 'flask db resume'. Or "
+        + half_applied.by_hand,
+    )
+
+
+def describe_stop(recorder: Recorder) -> str:
+    """Say which revision a signal has stopped, and where the databases stand now."""
+    script = recorder.script
+    if script is None:
+        return ""
+    standing, _ = _standing(recorder.visits)
+    visit = recorder.visits[-1]
+    half_applied = _half_applied(visit)
+    rest = _leftovers(visit)
+    if half_applied is not None:
+        rest = f" It is half-applied:\n{half_applied.listing}\n{half_applied.hint}"
+    return f"Revision '{script.revision}' did not finish.{standing}{rest}"
+
+
+def _leftovers(visit: Visit) -> str:
+    """Say that a part of a revision may be done, where that is so."""
+    if visit.context.impl.transactional_ddl or visit.context.as_sql or visit.journal.is_on:
+        return ""
+    name = visit.context.dialect.name
+    return (
+        f" '{name}' commits changes of the schema by itself: what the revision did "
+        f"before this point {facts_of(name).leftovers}."
+    )
+
+
 def _hint(error: BaseException, visit: Visit | None) -> str:
+    if isinstance(error, sa.exc.DBAPIError) and re.search(_LEFT_BY_BATCH, str(error.orig)):
+        return (
+            "A batch operation was interrupted: 'flask db resolve --drop-temp' drops what it has "
+            "left."
+        )
     return visit.preparation.hint(error) if visit else ""
 
 
@@ -150,16 +205,37 @@ def _heads_now(visit: Visit) -> tuple[str, ...] | None:
         return None
     if not visit.context.connection.closed:  # it was handed in: its owner decides what stays
         return None
+    try:
+        with separate_connection(visit.engine) as connection:  # the script may have left its mark
+            return _context_on(connection, visit).get_current_heads()
+    except sa.exc.SQLAlchemyError:
+        return None
+
+
+def _half_applied(visit: Visit) -> HalfApplied | None:
+    """Read what is left of the revision that has failed, now that its transaction has ended."""
+    if not visit.journal.is_on or visit.engine is None:
+        return None
+    if visit.context.connection is None or not visit.context.connection.closed:
+        return None
+    try:
+        with separate_connection(visit.engine) as connection:
+            visit.journal.failed(connection)
+            context = _context_on(connection, visit)
+            entries = read_journal(context) if has_journal(context) else ()
+            return examine(visit, context, entries).half_applied if entries else None
+    except sa.exc.SQLAlchemyError:
+        return None
+
+
+def _context_on(connection: sa.Connection, visit: Visit) -> MigrationContext:
+    """Make a context for the same version table on another connection."""
     options = {
         name: visit.context.opts[name]
         for name in ("version_table", "version_table_schema")
         if name in visit.context.opts
     }
-    try:
-        with visit.engine.connect() as connection:
-            return MigrationContext.configure(connection, opts=options).get_current_heads()
-    except sa.exc.SQLAlchemyError:
-        return None
+    return MigrationContext.configure(connection, opts=options)
 
 
 def _not_connected(error: sa.exc.DBAPIError, state: MigrateState) -> DBMigrateError:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextlib import ExitStack
+from contextlib import suppress
 import random
 import time
 
+from alembic.runtime.migration import MigrationContext
 import sqlalchemy as sa
 
 from flask_dbmigrate.databases import Database
@@ -18,8 +20,9 @@ from flask_dbmigrate.dialects import MigrationLock
 from flask_dbmigrate.errors import LockNotAcquiredError
 
 from .connection import connection_error
-from .recorder import Visit
+from .log import harmless
 from .result import Listener
+from .visit import Visit
 
 _REMINDER = 30
 """Seconds between two reports on who holds a lock."""
@@ -39,27 +42,40 @@ def locked(visits: Iterable[Visit], *, timeout: float, listener: Listener) -> It
     :raises LockNotAcquiredError: if one is not free in time.
     """
     with ExitStack() as stack:
-        locks = {}
-        for visit in sorted(visits, key=lambda visit: (visit.result.url, visit.key)):
-            lock = _lock_of(visit)
+        locks: dict[str, MigrationLock] = {}
+        different = {visit.place: visit for visit in visits}.values()
+        for visit in sorted(different, key=lambda visit: (visit.result.url, visit.key)):
+            lock = _lock_of(visit, stack)
             if lock is None:
                 listener.lock_missing(visit.key)
                 continue
-            stack.callback(lock.release)
-            _wait_for(lock, visit.key, timeout, listener)
+            if lock not in locks.values():  # on SQLite one may be for several version tables
+                _wait_for(lock, visit.key, timeout, listener)
             locks[visit.key] = lock
         yield locks
 
 
-def _lock_of(visit: Visit) -> MigrationLock | None:
+def _lock_of(visit: Visit, stack: ExitStack) -> MigrationLock | None:
     engine, context = visit.engine, visit.context
     assert engine is not None
     try:
-        return facts_of(engine.dialect.name).lock(
-            engine, context.version_table_schema, context.version_table
-        )
+        return stack.enter_context(facts_of(engine.dialect.name).lock(engine, *_name_of(context)))
     except sa.exc.DBAPIError as error:
         raise connection_error(error, Database(visit.bind_key, engine, sa.MetaData())) from error
+
+
+def _name_of(context: MigrationContext) -> tuple[str | None, str]:
+    return context.version_table_schema, context.version_table
+
+
+def holder_of(visit: Visit) -> str | None:
+    """Tell who holds the migration lock of a database; None if nobody does, or nobody can tell."""
+    context = visit.context
+    assert context.connection is not None
+    facts = facts_of(context.dialect.name)
+    with suppress(sa.exc.SQLAlchemyError), harmless(context):
+        return facts.lock_holder(context.connection, *_name_of(context))
+    return None
 
 
 def _wait_for(lock: MigrationLock, key: str, timeout: float, listener: Listener) -> None:

@@ -14,6 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
 import sqlalchemy as sa
 
+from .origin import Origin
+
 
 @dataclass(frozen=True)
 class LogEntry:
@@ -28,7 +30,8 @@ class LogEntry:
     :param started: When it began, UTC, to the second.
     :param finished: When it ended.
     :param duration_ms: How long it took, in milliseconds.
-    :param status: ``ok``, ``failed`` or ``stamped``.
+    :param status: ``ok``, ``failed``, ``stamped``, ``resolved as applied`` or ``resolved as
+        rolled back``.
     :param statements: How many SQL statements it executed.
     :param error: Why it failed.
     :param host: The name of the machine it was run on.
@@ -57,8 +60,8 @@ class LogEntry:
     @property
     def origin(self) -> str:
         """When it was run and by whom, as the end of a sentence."""
-        release = f" (release {self.release})" if self.release else ""
-        return f"on {self.started:%Y-%m-%d %H:%M:%S} UTC by {self.user}@{self.host}{release}"
+        by = Origin(self.host, self.user, self.release)
+        return f"on {self.started:%Y-%m-%d %H:%M:%S} UTC by {by}"
 
     def __str__(self) -> str:
         message = f", {self.message}" if self.message else ""
@@ -114,12 +117,18 @@ def applied_entries(context: MigrationContext) -> dict[str, LogEntry]:
     if context.as_sql:
         return {}
     with suppress(sa.exc.SQLAlchemyError), harmless(context):
-        return {
-            entry.revision: entry
-            for entry in read_log(context)
-            if entry.direction != "downgrade" and entry.status != "failed"
-        }
+        return last_applied(read_log(context))
     return {}
+
+
+def last_applied(entries: t.Iterable[LogEntry]) -> dict[str, LogEntry]:
+    """Tell for each revision the last entry that says it was applied."""
+    return {
+        entry.revision: entry
+        for entry in entries
+        if entry.direction != "downgrade"
+        and entry.status not in ("failed", "resolved as rolled back")
+    }
 
 
 def harmless(context: MigrationContext) -> t.ContextManager[object]:

@@ -7,10 +7,7 @@ import dataclasses
 from datetime import datetime
 from datetime import UTC
 from functools import partial
-import getpass
 from importlib import metadata
-import os
-import socket
 import time
 import typing as t
 
@@ -21,16 +18,16 @@ import sqlalchemy as sa
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import separate_connection
 from flask_dbmigrate.script.checksum import Checksum
 
 from .connection import run_with_event_loop
-from .connection import separate_connection
 from .log import direction_of
 from .log import harmless
 from .log import log_table
 from .log import LogEntry
-
-_RELEASE = ("HEROKU_RELEASE_VERSION", "HEROKU_SLUG_COMMIT", "GIT_COMMIT")
+from .origin import Origin
+from .statements import StatementCounter
 
 
 class LogWriter:
@@ -39,21 +36,29 @@ class LogWriter:
     Whatever goes wrong with the log, the steps run.
 
     :param context: Alembic's context for the database.
+    :param statements: Counts those of the running step.
     :param is_on: Whether to write at all.
     :param tell: Is told, once, why the log cannot be written.
     """
 
     def __init__(
-        self, context: MigrationContext, *, is_on: bool, tell: t.Callable[[str], None]
+        self,
+        context: MigrationContext,
+        statements: StatementCounter,
+        *,
+        is_on: bool,
+        tell: t.Callable[[str], None],
     ) -> None:
         self._context = context
         self._table = log_table(context)
+        self.status: str | None = None
+        """What the entries say of steps that succeed, where it is not the usual."""
         self._is_on = is_on
         self._is_ready = False
         self._tell = tell
         self._running: LogEntry
         self._clock = 0.0
-        self._statements = 0
+        self._statements = statements
 
     def begin(self, step: MigrationInfo) -> None:
         """Note that a step begins; before the first one the table is created and looked at."""
@@ -63,7 +68,6 @@ class LogWriter:
             with self._off_if_it_fails():
                 self._running = _begun(step)
             self._clock = time.monotonic()
-            self._statements = 0
 
     def applied(self) -> None:
         """Write that the step has run, in its own transaction."""
@@ -72,6 +76,8 @@ class LogWriter:
         connection = self._context.connection
         assert connection is not None
         entry = self._finished()
+        if self.status is not None:
+            entry = dataclasses.replace(entry, status=self.status)
         with self._off_if_it_fails(), harmless(self._context):
             connection.execute(self._insert(entry))
 
@@ -92,24 +98,6 @@ class LogWriter:
         with self._off_if_it_fails():
             write = partial(self._write_separately, connection.engine, failure)
             run_with_event_loop(write, [connection.engine])
-
-    @contextmanager
-    def counting(self) -> t.Iterator[None]:
-        """Count the statements that are executed, those on the version table and log left out."""
-        connection = self._context.connection
-        if not self._is_on or connection is None:
-            yield
-            return
-
-        def count(_: t.Any, cursor: t.Any, statement: str, *rest: t.Any) -> None:
-            if self._context.version_table not in statement and not statement.startswith("BEGIN"):
-                self._statements += 1
-
-        sa.event.listen(connection, "before_cursor_execute", count)
-        try:
-            yield
-        finally:
-            sa.event.remove(connection, "before_cursor_execute", count)
 
     def _write_separately(self, engine: sa.Engine, entry: LogEntry) -> None:
         with separate_connection(engine) as connection:
@@ -133,7 +121,7 @@ class LogWriter:
             self._running,
             finished=_now(),
             duration_ms=milliseconds,
-            statements=self._statements,
+            statements=self._statements.count,
         )
 
     def _insert(self, entry: LogEntry) -> sa.Insert:
@@ -177,22 +165,13 @@ def _begun(step: MigrationInfo) -> LogEntry:
         status="stamped" if step.is_stamp else "ok",
         statements=0,
         error="",
-        host=socket.gethostname(),
-        user=_user(),
-        release=next(filter(None, map(os.environ.get, _RELEASE)), ""),
+        **dataclasses.asdict(Origin.here()),
         tool_version=_tool_version(),
     )
 
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)  # MySQL would round them
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user may have no name
-        return str(getattr(os, "getuid", str)())
 
 
 def _tool_version() -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Sequence
+from dataclasses import replace
 import time
 import typing as t
 
@@ -11,82 +11,44 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
 from alembic.script import Script
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.config import Settings
 from flask_dbmigrate.databases import key_of
-from flask_dbmigrate.databases import safe_url
-from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.errors import UnknownDatabaseRevisionError
+from flask_dbmigrate.script.pending import unknown_heads
 
 from .edited import report_edited
+from .journal import JournalEntry
+from .journal_writer import JournalWriter
 from .log import applied_entries
 from .log import direction_of
 from .log_writer import LogWriter
+from .preparation import Conflict
 from .preparation import Preparation
-from .result import DatabaseResult
 from .result import Listener
 from .result import StepResult
+from .resumption import resumed_first
+from .retry import Retries
+from .settings import RunSettings
+from .statements import StatementCounter
+from .visit import Plan
+from .visit import Visit
+from .writable import require_writable
 
 
-@dataclass
-class Visit:
-    """env.py's visit to one database: what is known while it lasts.
-
-    :param key: ``default``, or the bind key.
-    :param context: Alembic's context, with env.py's connection in it.
-    :param directory: The revisions on disk.
-    :param arguments: What env.py gives to the functions of scripts.
-    :param log: Writes what is run.
-    :param preparation: What is done to env.py's connection.
-    :param before: The heads the database was at when the visit began.
-    :param heads: The heads it is at after the steps run so far.
-    :param pending: The steps that are to be run, if somebody looked.
-    :param script: The script that is running.
-    """
-
-    key: str
-    context: MigrationContext
-    directory: ScriptDirectory
-    arguments: t.Mapping[str, t.Any]
-    log: LogWriter
-    preparation: Preparation
-    before: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
-    steps: list[StepResult] = field(default_factory=list)
-    pending: tuple[str, ...] = ()
-    script: Script | None = None
-    is_done: bool = False
-    file: str | None = None
-
-    @property
-    def bind_key(self) -> str | None:
-        """The bind key; None for the default database."""
-        return self.arguments.get("engine_name") or None
-
-    @property
-    def engine(self) -> sa.Engine | None:
-        """The engine of env.py's connection; None offline."""
-        return None if self.context.as_sql else getattr(self.context.connection, "engine", None)
-
-    @property
-    def result(self) -> DatabaseResult:
-        """What was done to the database."""
-        url = "" if self.engine is None else safe_url(self.engine.url)
-        return DatabaseResult(self.key, url, self.before, self.heads, tuple(self.steps), self.file)
-
-
-Plan = t.Callable[[Visit], t.Iterable[_alembic.Step]]
-"""Decides what to run on a database, given where it stands."""
+class HeadsMovedError(Exception):
+    """What another run has left was committed while this one looked where the database stands."""
 
 
 class Recorder:
     """Follows a run from database to database and from step to step.
 
     :param plan: What to run; None to run nothing.
+    :param run_settings: What the command was told.
     :param is_known: Whether each database must be at revisions that the directory has.
+    :param urls: What to correct if the URL of a database is wrong, by its key.
     """
 
     def __init__(
@@ -95,19 +57,31 @@ class Recorder:
         directory: ScriptDirectory,
         listener: Listener,
         settings: Settings,
+        run_settings: RunSettings,
         *,
         is_known: bool = True,
+        urls: t.Mapping[str, str],
     ) -> None:
         self.plan = plan
         self.directory = directory
         self.listener = listener
         self.settings = settings
+        self.run_settings = run_settings
         self.is_known = is_known
+        self.urls = urls
         self.is_look = False
+        self.heeds_journal = False
+        self.may_resume = False
+        self.retries = Retries(run_settings.ddl_retries or 0, listener)
         self.before_step: t.Callable[[str], None] = lambda key: None
+        self.after_commit: t.Callable[[str, StepResult], None] = lambda key, step: None
         self.visits: list[Visit] = []
         self._skipped: set[str] = set()
+        self._earlier: dict[t.Hashable, Visit] = {}
+        self._compared: set[t.Hashable] = set()
+        self._writable: set[str] = set()
         self._applied: MigrationInfo
+        self._statements = 0
 
     def look(self, *, without_plan: bool = False) -> Recorder:
         """Make the recorder that only notes what is pending, for a pass before this one.
@@ -115,9 +89,18 @@ class Recorder:
         :param without_plan: Do not ask the plan: it is not to be evaluated twice.
         """
         plan = None if without_plan else self.plan
-        look = Recorder(plan, self.directory, self.listener, self.settings)
+        look = Recorder(
+            plan,
+            self.directory,
+            self.listener,
+            self.settings,
+            self.run_settings,
+            urls=self.urls,
+        )
         look.is_look = True
+        look.heeds_journal = self.heeds_journal
         look._skipped = self._skipped
+        look._writable = self._writable
         return look
 
     def skip(self, key: str, reason: str) -> None:
@@ -139,12 +122,21 @@ class Recorder:
     ) -> Visit:
         """Begin the visit to a database."""
         key = key_of(arguments.get("engine_name"))
+        statements = StatementCounter(context)
         log = LogWriter(
             context,
+            statements,
             is_on=self.settings.log and not context.as_sql and not self.is_look,
             tell=lambda reason: self.listener.log_unavailable(key, reason),
         )
-        visit = Visit(key, context, self.directory, arguments, log, preparation)
+        journal = JournalWriter(
+            context,
+            is_on=self.settings.journal and preparation.knows_commits and not self.is_look,
+            tell=lambda name: self.listener.leftover_dropped(key, name),
+        )
+        visit = Visit(
+            key, context, self.directory, arguments, statements, log, journal, preparation
+        )
         self.visits.append(visit)
         return visit
 
@@ -156,52 +148,143 @@ class Recorder:
         """
         visit = self.visits[-1]
         visit.before = visit.heads = heads
+        visit.go_on_from(self._earlier.pop(visit.place, None))
         if self.plan is None:
+            self._require_writable(visit)
             return
         if self.is_known:
             require_known(visit)
+        entries = self._read_journal(visit)
+        steps = self.plan(visit)
         if self.is_look:
-            visit.pending = tuple(map(str, self.plan(visit)))
+            half_applied = {f"{entry.direction} of {entry.revision}" for entry in entries}
+            visit.pending = (*half_applied, *map(str, steps))
+            if visit.pending:
+                self._require_writable(visit)
             return
-        for step in self.plan(visit):
+        done: t.Sequence[_alembic.Step] = ()
+        if isinstance(steps, Sequence):  # others go on from where the database is now
+            done, steps = steps[: len(visit.steps)], steps[len(visit.steps) :]
+        if entries:
+            steps = resumed_first(
+                visit,
+                entries[-1],
+                steps,
+                is_allowed=self.may_resume,
+                timeout=self.run_settings.lock_timeout or 0,
+                listener=self.listener,
+            )
+        if steps and isinstance(steps, Sequence):
+            self.listener.steps_planned(visit.key, tuple(map(str, (*done, *steps))))
+        for step in steps:
             self.before_step(visit.key)
             self._begin(visit, step)
-            description = str(step)
+            visit.running = description = str(step)
             self.listener.step_started(visit.key, description)
             started = time.monotonic()
             yield step
             self._finish(visit, description, time.monotonic() - started)
 
+    def _read_journal(self, visit: Visit) -> tuple[JournalEntry, ...]:
+        """Read what of a revision is done that is not complete.
+
+        :raises HeadsMovedError: if the revision is complete by now.
+        """
+        if not self.heeds_journal or not self.settings.journal or visit.context.as_sql:
+            return ()
+        if self.is_look:
+            return visit.journal.read()
+        heads = visit.journal.settle()
+        if heads is not None and heads != set(visit.heads):
+            raise HeadsMovedError
+        return visit.journal.read(for_update=True)
+
+    def _require_writable(self, visit: Visit) -> None:
+        """Check once that a database can be written to."""
+        if visit.key not in self._writable:
+            require_writable(visit, self.urls.get(visit.key, "its URL"))
+            self._writable.add(visit.key)
+
     def _begin(self, visit: Visit, step: _alembic.Step) -> None:
-        if direction_of(step.info) == "upgrade" and not visit.steps:
+        self._require_writable(visit)
+        is_first = not visit.steps and visit.place not in self._compared
+        if direction_of(step.info) == "upgrade" and is_first:
             report_edited(visit, self.settings.edited, self.listener)
+            self._compared.add(visit.place)
         script = _alembic.script_of(step)
-        visit.preparation.before_step(script, visit.context)
         visit.log.begin(step.info)
+        visit.preparation.before_step(script, visit.context)
+        visit.statements.count = 0
         visit.script = script
         _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
+        visit.journal.before_step(step, script)
 
     def _finish(self, visit: Visit, description: str, seconds: float) -> None:
         step = self._applied
-        result = StepResult(direction_of(step), step.up_revision_ids, description, seconds)
+        result = StepResult(
+            direction_of(step), step.up_revision_ids, description, seconds, self._statements
+        )
         visit.script = None
         visit.steps.append(result)
         self.listener.step_finished(visit.key, result)
+        if not _alembic.is_in_transaction(visit.context):
+            self._committed(visit)
+
+    def all_committed(self) -> None:
+        """Tell of the steps that were run in a transaction of env.py's, which has ended."""
+        for visit in self.visits:
+            self._committed(visit)
+
+    def _committed(self, visit: Visit) -> None:
+        for step in visit.steps[visit.announced :]:
+            visit.announced += 1
+            self.after_commit(visit.key, step)
 
     def applied(self, *, step: MigrationInfo, heads: t.Collection[str], **context: t.Any) -> None:
         """Note where the database is; Alembic calls it when the version table was written."""
         visit = self.visits[-1]
         visit.heads = tuple(sorted(heads))
+        self._applied, self._statements = step, visit.statements.count
         visit.log.applied()
-        self._applied = step
+        visit.journal.applied()
 
-    def failed(self, error: DBMigrateError, urls: t.Iterable[sa.URL]) -> None:
+    def try_again(self, conflict: Conflict) -> bool:
+        """Wait until a step that a lock stopped may be tried again; False if it has failed."""
+        visit = self.visits[-1]
+        return self.retries.again(visit.key, visit.running, conflict)
+
+    def repeats(self, error: BaseException) -> bool:
+        """Wait, and forget what was rolled back, if env.py is to be run once more."""
+        if not self.visits or self.is_look:
+            return False
+        if isinstance(error, HeadsMovedError):
+            self.start_over()
+            return True
+        visit = self.visits[-1]
+        conflict = visit.preparation.conflict(error)
+        if conflict is None or any(visit.is_half_undone for visit in self.visits):
+            return False
+        if visit.journal.can_go_on:
+            conflict = replace(conflict, is_repeatable=True)
+        if not self.try_again(conflict):
+            return False
+        self.start_over()
+        return True
+
+    def start_over(self) -> None:
+        """Keep in mind what was run in a pass that has failed; it may not have got to all."""
+        for visit in self.visits:
+            self._earlier.setdefault(visit.place, visit)
+        self.visits = []
+
+    def failed(self, message: str, urls: t.Iterable[sa.URL]) -> None:
         """Write to the log that the running revision has failed, if one is running.
 
+        :param message: Why.
         :param urls: URLs whose secrets must not be written.
         """
         if self.script is not None:
-            self.visits[-1].log.failed(error.message, urls)
+            self.visits[-1].log.failed(message, urls)
 
 
 def require_known(visit: Visit) -> None:
@@ -209,17 +292,14 @@ def require_known(visit: Visit) -> None:
 
     :raises UnknownDatabaseRevisionError: if one does not.
     """
-    for head in visit.before:
-        try:
-            visit.directory.get_revision(head)
-        except CommandError as error:
-            applied = applied_entries(visit.context).get(head)
-            raise UnknownDatabaseRevisionError(
-                f"Database '{visit.key}' is at revision '{head}', "
-                f"which no script in '{visit.directory.dir}' has."
-                + (f" It was applied {applied.origin}." if applied else ""),
-                hint="Deploy the code that has it. If it is gone for good, say where the "
-                "database stands with 'flask db stamp --purge REVISION'.",
-                database=visit.key,
-                revision=head,
-            ) from error
+    for head in unknown_heads(visit.directory, visit.before):
+        applied = applied_entries(visit.context).get(head)
+        raise UnknownDatabaseRevisionError(
+            f"Database '{visit.key}' is at revision '{head}', "
+            f"which no script in '{visit.directory.dir}' has."
+            + (f" It was applied {applied.origin}." if applied else ""),
+            hint="Deploy the code that has it. If it is gone for good, say where the "
+            "database stands with 'flask db stamp --purge REVISION'.",
+            database=visit.key,
+            revision=head,
+        )

@@ -25,22 +25,29 @@ from flask_dbmigrate.state import MigrateState
 from flask_dbmigrate.state import on_command_line
 from flask_dbmigrate.state import running
 
+from .announcer import Announcer
 from .connection import run_with_event_loop
 from .environment import RunEnvironment
+from .failure import describe_stop
 from .failure import explain_failure
+from .interruption import Stopped
 from .locking import locked
 from .locking import require_held
 from .offline import nothing_executed
-from .recorder import Plan
 from .recorder import Recorder
-from .recorder import Visit
 from .result import Listener
 from .result import SILENT
 from .settings import SETTINGS
 from .settings import settings_of
+from .visit import Plan
+from .visit import Visit
 from .waiting import until_available
 
-_turn = threading.Lock()  # Alembic's context is a module global
+_env_py = threading.Lock()  # Alembic's context is a module global
+
+
+class TurnTakenError(Exception):
+    """Another thread is running env.py."""
 
 
 def run_environment(
@@ -51,19 +58,23 @@ def run_environment(
     *,
     listener: Listener = SILENT,
     is_known: bool = True,
+    patience: float | None = None,
     **context_options: t.Any,
 ) -> list[Visit]:
     """Run env.py once.
 
     :param plan: Says what to run on each database.
     :param is_known: Whether each database must be at revisions that the directory has.
+    :param patience: How long to wait while another thread runs env.py, in seconds; by default
+        as long as it takes.
     :param context_options: As for Alembic's ``EnvironmentContext``: ``as_sql``, ``tag`` …
     :returns: The databases that were visited.
+    :raises TurnTakenError: if another thread runs env.py for longer than that.
     :raises DBMigrateError: whatever went wrong, explained.
     """
     run = _Run(state, config, directory, context_options)
     recorder = run.recorder(plan, listener, is_known=is_known)
-    return run.in_turn(lambda: run.visit(recorder))
+    return run.in_turn(lambda: run.visit(recorder), patience=patience)
 
 
 def run_locked(
@@ -73,7 +84,10 @@ def run_locked(
     plan: Plan,
     *,
     listener: Listener = SILENT,
+    command: str | None = None,
     always: bool = False,
+    heeds_journal: bool = True,
+    resumes_unlocked: bool = False,
     **context_options: t.Any,
 ) -> list[Visit]:
     """Look what is to be done, and do it while no other run is at work on these databases.
@@ -81,24 +95,38 @@ def run_locked(
     Where nothing is to be done, nothing is locked. Parameters and errors are those of
     :func:`run_environment`.
 
+    :param command: What the signals of the run say it is; None to send none.
     :param always: Whether there is something to do even if the plan has no steps.
+    :param heeds_journal: Whether a half-applied revision is resumed, or an error.
+    :param resumes_unlocked: Whether it is resumed even if another run may be at work on it.
     :raises LockNotAcquiredError: if another run holds a database for too long.
+    :raises HalfAppliedError: if a revision is half-applied and cannot or may not be resumed.
     """
     run = _Run(state, config, directory, context_options)
     settings = settings_of(config)
     recorder = run.recorder(plan, listener)
+    recorder.heeds_journal = heeds_journal
+    recorder.may_resume = resumes_unlocked
+    visit = partial(run.visit, recorder)
+    announcer = Announcer(state.app, None if run.is_offline else command)
+    recorder.after_commit = announcer.revision_done
 
-    def look_lock_run() -> list[Visit]:
-        looked = run.look(recorder.look(without_plan=always))
-        if not always and not any(visit.pending for visit in looked):
-            return looked
+    def lock_and_run(looked: list[Visit]) -> list[Visit]:
         assert settings.lock_timeout is not None
         with locked(looked, timeout=settings.lock_timeout, listener=listener) as locks:
             recorder.before_step = partial(require_held, locks)
-            return run.visit(recorder)
+            recorder.may_resume = bool(settings.resume)
+            return unlocked()
+
+    def unlocked() -> list[Visit]:
+        if not announcer.is_heard:
+            return visit()
+        # another run may have been at work while this one waited: what is due now is announced
+        return run.if_due(recorder, partial(announcer.around, work=visit), always=always)
 
     is_guarded = settings.lock and not run.is_left_to_env
-    work = look_lock_run if is_guarded else lambda: run.visit(recorder)
+    guarded = partial(run.if_due, recorder, lock_and_run, always=always)
+    work = guarded if is_guarded else unlocked
     return run.in_turn(lambda: until_available(work, seconds=settings.wait or 0, listener=listener))
 
 
@@ -127,10 +155,19 @@ class _Run:
 
     def recorder(self, plan: Plan, listener: Listener, *, is_known: bool = True) -> Recorder:
         """Make the recorder of a pass; see its parameters."""
-        settings = read_settings(self.state.app.config)
-        return Recorder(plan, self.directory, listener, settings, is_known=is_known)
+        return Recorder(
+            plan,
+            self.directory,
+            listener,
+            read_settings(self.state.app.config),
+            settings_of(self.config),
+            is_known=is_known,
+            urls={database.key: database.setting for database in self.databases},
+        )
 
-    def in_turn(self, work: t.Callable[[], list[Visit]]) -> list[Visit]:
+    def in_turn(
+        self, work: t.Callable[[], list[Visit]], *, patience: float | None = None
+    ) -> list[Visit]:
         """Do some work when no other thread runs env.py, and where asyncio engines connect."""
         if running.get() is not None:
             raise ConfigurationError(
@@ -139,8 +176,18 @@ class _Run:
             )
         state = self.state
         engines = [] if self.is_left_to_env else [found.engine for found in self.databases]
-        with _turn, answering(state), _options_kept(state), _application_logging_kept():
+        with _turn(patience), answering(state), _options_kept(state), _application_logging_kept():
             return run_with_event_loop(work, engines)
+
+    def if_due(
+        self, recorder: Recorder, work: t.Callable[[list[Visit]], list[Visit]], *, always: bool
+    ) -> list[Visit]:
+        """Look, and do some work with what was seen unless nothing is pending.
+
+        :param always: Whether there is something to do even if the plan has no steps.
+        """
+        looked = self.look(recorder.look(without_plan=always))
+        return work(looked) if always or any(visit.pending for visit in looked) else looked
 
     def look(self, recorder: Recorder) -> list[Visit]:
         """See where the databases stand and what is pending, and change nothing."""
@@ -152,36 +199,51 @@ class _Run:
             self.config.attributes[SETTINGS] = settings
 
     def visit(self, recorder: Recorder, **more_options: t.Any) -> list[Visit]:
-        """Run env.py."""
-        environment = RunEnvironment(
-            self.config,
-            self.directory,
-            recorder=recorder,
-            options=dict(self.state.configure_args),
-            databases=self.databases,
-            **{**self.context_options, **more_options},
-        )
-        with self._nothing_executed_offline(recorder):
-            self._run_env(environment, recorder)
+        """Run env.py, once more if a lock was in the way."""
+        recorder.start_over()  # after a pass that has failed
+        is_through = False
+        while not is_through:
+            environment = RunEnvironment(
+                self.config,
+                self.directory,
+                recorder=recorder,
+                options=dict(self.state.configure_args),
+                databases=self.databases,
+                **{**self.context_options, **more_options},
+            )
+            with self._nothing_executed_offline(recorder):
+                is_through = self._run_env(environment, recorder)
+        recorder.all_committed()
         environment.write_sql()
         if not recorder.visits:
             require_complete(self.directory)
         settings_of(self.config).require_visited(visit.key for visit in recorder.visits)
+        if not self.is_left_to_env:
+            results = {visit.key: visit.result for visit in recorder.visits}
+            self.state.seen = {**self.state.seen, **results}
         return recorder.visits
 
-    def _run_env(self, environment: RunEnvironment, recorder: Recorder) -> None:
+    def _run_env(self, environment: RunEnvironment, recorder: Recorder) -> bool:
+        """Run env.py; False if it is to be run again."""
         urls = [database.engine.url for database in self.databases]
         try:
             with environment:
                 self.directory.run_env()
+            return True
         except DBMigrateError as error:
-            recorder.failed(error, urls)
+            recorder.failed(error.message, urls)
+            raise
+        except Stopped as stopped:
+            recorder.failed(str(stopped), urls)
+            stopped.where = describe_stop(recorder)
             raise
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) and recorder.script is None:
                 raise
+            if recorder.repeats(error):
+                return False
             explained = explain_failure(error, self.state, recorder)
-            recorder.failed(explained, urls)
+            recorder.failed(explained.message, urls)
             raise explained from error
 
     def _nothing_executed_offline(self, recorder: Recorder) -> t.ContextManager[None]:
@@ -189,6 +251,17 @@ class _Run:
             return nullcontext()
         engines = [database.engine for database in self.databases]
         return nothing_executed(engines, lambda: recorder.script is not None)
+
+
+@contextmanager
+def _turn(patience: float | None) -> t.Iterator[None]:
+    """Have env.py for this thread alone."""
+    if not _env_py.acquire(timeout=-1 if patience is None else patience):
+        raise TurnTakenError
+    try:
+        yield
+    finally:
+        _env_py.release()
 
 
 def _databases(state: MigrateState) -> tuple[Database, ...]:

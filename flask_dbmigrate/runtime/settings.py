@@ -39,6 +39,21 @@ class RunOptions(t.TypedDict, total=False):
     wait: float | None
     """How long to wait for a database that is starting, in seconds (``DBMIGRATE_WAIT``)."""
 
+    single_transaction: bool | None
+    """Run all revisions of a database in one transaction (``DBMIGRATE_SINGLE_TRANSACTION``)."""
+
+    ddl_lock_timeout: float | None
+    """How long DDL waits for a lock, in seconds (``DBMIGRATE_DDL_LOCK_TIMEOUT``)."""
+
+    ddl_retries: int | None
+    """How often it is tried again then (``DBMIGRATE_DDL_RETRIES``)."""
+
+    resume: bool | None
+    """Go on with a half-applied revision where that is safe (``DBMIGRATE_RESUME``)."""
+
+    statement_timeout: float | None
+    """How long a statement may run, in seconds (``DBMIGRATE_STATEMENT_TIMEOUT``)."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -53,6 +68,11 @@ class RunSettings:
     lock: bool | None = None
     lock_timeout: float | None = None
     wait: float | None = None
+    single_transaction: bool | None = None
+    ddl_lock_timeout: float | None = None
+    ddl_retries: int | None = None
+    statement_timeout: float | None = None
+    resume: bool | None = None
 
     @classmethod
     def of(cls, options: RunOptions, *, sql: bool) -> RunSettings:
@@ -67,14 +87,12 @@ class RunSettings:
                 "'--output' is the folder for the files of '--sql', which is missing.",
                 hint="Add '--sql', or leave '--output' out.",
             )
-        return cls(
-            databases=as_tuple(options.get("database")),
-            two_phase=False if sql else options.get("two_phase"),
-            output=None if output is None else os.fspath(output),
-            lock=options.get("lock"),
-            lock_timeout=options.get("lock_timeout"),
-            wait=options.get("wait"),
-        )
+        given: dict[str, t.Any] = {**options}
+        given["databases"] = as_tuple(given.pop("database", None))
+        given["output"] = None if output is None else os.fspath(output)
+        if sql:
+            given["two_phase"] = False
+        return cls(**given)
 
     def completed_by(self, settings: Settings) -> RunSettings:
         """Take what the command was not told from the application's settings."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+import re
 import signal
 import subprocess
 import threading
 import typing as t
 
+from harness import LEGACY_ENV_PY
 from harness import Project
 from harness import wait_until
 import pytest
@@ -18,16 +20,20 @@ import flask_dbmigrate
 from flask_dbmigrate import ConfigurationError
 from flask_dbmigrate import LockNotAcquiredError
 
-LEGACY_ENV_PY = """
-from alembic import context
-from flask import current_app
-
-db = current_app.extensions["migrate"].db
-with db.engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=db.metadata)
-    with context.begin_transaction():
-        context.run_migrations()
+KILLED_ONCE = """
+def upgrade():
+    import os, pathlib
+    if not (marker := pathlib.Path("killed in {name}")).exists():
+        marker.touch()
+        os.kill(os.getpid(), 9)
 """
+
+UNTIL_TOLD = [
+    "import pathlib, time",
+    "pathlib.Path('running').touch()",
+    "while not pathlib.Path('go').exists():",
+    "    time.sleep(0.05)",
+]
 
 SLOW = ["import time", "time.sleep(0.3)"]
 
@@ -89,40 +95,50 @@ def test_eight_processes_at_once(project: Project, target: str) -> None:
     assert project.db("current") == "ccc (head)\n"
 
 
-def test_survivor_goes_on(project: Project) -> None:
-    """The holder is killed in its second revision: those who wait finish its work."""
-    kill = ["import os, pathlib, signal", "pathlib.Path('killed').touch(exist_ok=False)"]
+@pytest.mark.parametrize("url", ["sqlite", "psycopg", "pgbouncer", "pymysql"], indirect=True)
+def test_twenty_rounds(tmp_path: Path, url: str) -> None:
+    """However often eight start, on an empty or a half-way database, one does the work."""
+    project = Project(tmp_path / "project", url)
+    project.db("init")
+    table = "op.create_table('t', sa.Column('id', sa.Integer))"
+    project.revision("aaa", upgrade=[table], downgrade=["op.drop_table('t')"])
     project.revision(
         "bbb",
         "aaa",
-        upgrade=[
-            f"{kill[0]}",
-            "killed = pathlib.Path('killed')",
-            "if not killed.exists():",
-            "    killed.touch()",
-            "    os.kill(os.getpid(), 9)",
-            "op.execute('INSERT INTO t (id) VALUES (1)')",
-        ],
+        upgrade=["op.execute('INSERT INTO t (id) VALUES (1)')"],
+        downgrade=["op.execute('DELETE FROM t')"],
     )
-    ended = project.herd(4, "db", "upgrade")
-    assert sorted(code for code, _ in ended) == [-signal.SIGKILL, 0, 0, 0], ended
+    column = "op.add_column('t', sa.Column('a', sa.Integer))"
+    project.revision("ccc", "bbb", upgrade=[column], downgrade=["op.drop_column('t', 'a')"])
+    back = [(1, ("db", "downgrade", target)) for target in ("base", "aaa")]
+    herd = (8, ("db", "upgrade"))
+    rounds = project.herds(herd, *[back[0], herd, back[1], herd] * 10)[::2]
+    for number, ended in enumerate(rounds):
+        assert [code for code, _ in ended] == [0] * 8, (number, ended)
+        assert len([said for _, said in ended if "Running upgrade" in said]) == 1, (number, ended)
+    assert len(rounds) == 21
+    assert project.query("SELECT id, a FROM t") == [(1, None)]
+
+
+def test_survivors_go_on(project: Project) -> None:
+    """The holder is killed in each of its revisions: those who wait finish its work."""
+    for path in sorted((project.folder / "migrations" / "versions").iterdir()):
+        name = path.stem[:3]
+        path.write_text(path.read_text().replace("def upgrade():", KILLED_ONCE.format(name=name)))
+    ended = project.herd(5, "db", "upgrade")
+    assert sorted(code for code, _ in ended) == [-signal.SIGKILL] * 3 + [0, 0], ended
     assert project.query("SELECT id, a FROM t") == [(1, None)]
     assert project.db("current") == "ccc (head)\n"
 
 
 def test_who_holds_the_lock(tmp_path: Path, url: str) -> None:
-    """While waiting it is said once who is at work; after the timeout the exit code is 75."""
+    """While waiting it is said once who is at work; after the timeout the exit code is 75.
+
+    ``status`` says the same, and waits for nobody.
+    """
     project = Project(tmp_path / "project", url)
     project.db("init")
-    project.revision(
-        "aaa",
-        upgrade=[
-            "import pathlib, time",
-            "pathlib.Path('running').touch()",
-            "while not pathlib.Path('go').exists():",
-            "    time.sleep(0.05)",
-        ],
-    )
+    project.revision("aaa", upgrade=UNTIL_TOLD)
     holder = project.start("upgrade")
     wait_until((project.folder / "running").exists)
     waiter = project.flask("db", "upgrade", "--lock-timeout", "0.6")
@@ -131,11 +147,13 @@ def test_who_holds_the_lock(tmp_path: Path, url: str) -> None:
     assert first.startswith("Waiting for database 'default': it is being migrated by ")
     assert last.startswith("Error: Database 'default' is still being migrated by ")
     assert "raise '--lock-timeout'" in hint
-    nobody = project.flask("db", "current")
-    assert nobody.returncode == 0, "looking needs no lock"
+    holders = re.search(r"is still being migrated by (.*), after", last)
+    assert holders is not None
+    assert f"\nIt is being migrated by {holders[1]}.\n" in project.db("status")
     (project.folder / "go").touch()
     assert finish([holder])[0][0] == 0
     assert "nothing to do" in project.flask("db", "upgrade", "--lock-timeout", "0").stderr
+    assert "It is being migrated" not in project.db("status")
 
 
 def test_nothing_pending_takes_no_lock(tmp_path: Path, url: str) -> None:
@@ -144,16 +162,7 @@ def test_nothing_pending_takes_no_lock(tmp_path: Path, url: str) -> None:
     project.db("init")
     project.revision("aaa")
     project.db("upgrade")
-    project.revision(
-        "bbb",
-        "aaa",
-        upgrade=[
-            "import pathlib, time",
-            "pathlib.Path('running').touch()",
-            "while not pathlib.Path('go').exists():",
-            "    time.sleep(0.05)",
-        ],
-    )
+    project.revision("bbb", "aaa", upgrade=UNTIL_TOLD)
     holder = project.start("upgrade")
     wait_until((project.folder / "running").exists)
     done = project.flask("db", "upgrade", "aaa", "--lock-timeout", "0")

@@ -8,6 +8,8 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 import typing as t
 
+from flask import current_app
+from harness import normal
 from harness import Project
 import pytest
 
@@ -65,8 +67,20 @@ def test_upgrade_returns_what_it_did(ready: Project) -> None:
         step("upgrade", "upgrade  -> aaa, revision aaa", "aaa"),
         step("upgrade", "upgrade aaa -> bbb, revision bbb", "bbb"),
     )
-    assert str(done) == "Database 'default' is at 'bbb' now."
+    assert normal(str(done)) == (
+        "Database 'default' is at 'bbb' now: 2 revisions with 2 statements in 0.01 s."
+    )
     assert ready.tables() == {"aaa", "bbb"}
+
+
+def test_facts_of_a_run(ready: Project) -> None:
+    """A result says how long a run took and how many statements it executed, log or no log."""
+    current_app.config["DBMIGRATE_LOG"] = False
+    ready.revision("ccc", "bbb", upgrade=["for _ in 'three':", "    op.execute('SELECT 1')"])
+    (done,) = flask_dbmigrate.upgrade().databases
+    assert [step.statements for step in done.steps] == [1, 1, 5]
+    assert done.statements == 7
+    assert done.seconds == sum(step.seconds for step in done.steps) > 0
 
 
 def test_upgrade_with_nothing_to_do(ready: Project) -> None:
@@ -126,7 +140,9 @@ def test_downgrade_returns_what_it_did(ready: Project) -> None:
         ("aaa",),
         step("downgrade", "downgrade bbb -> aaa, revision bbb", "bbb"),
     )
-    assert str(done) == "Database 'default' is at 'aaa' now."
+    assert normal(str(done)) == (
+        "Database 'default' is at 'aaa' now: 1 revision with 1 statement in 0.01 s."
+    )
 
 
 def test_downgrade_to_base_says_base(ready: Project) -> None:
@@ -134,7 +150,9 @@ def test_downgrade_to_base_says_base(ready: Project) -> None:
     flask_dbmigrate.upgrade()
     done = flask_dbmigrate.downgrade(revision="base")
     assert done.databases[0].after == ()
-    assert str(done) == "Database 'default' is at base now."
+    assert normal(str(done)) == (
+        "Database 'default' is at base now: 2 revisions with 2 statements in 0.01 s."
+    )
 
 
 def test_functions_take_positional_arguments(ready: Project) -> None:

@@ -14,6 +14,7 @@ from click.testing import Result
 from flask import Flask
 from flask import g
 from flask.cli import with_appcontext
+from harness import normal
 from harness import Project
 import pytest
 
@@ -42,6 +43,7 @@ EVERY_COMMAND = [
     "revision",
     "show",
     "stamp",
+    "status",
     "upgrade",
 ]
 
@@ -356,6 +358,7 @@ JSON: dict[str, list[str]] = {
     "revision": [],
     "show": ["current", "aaa"],
     "stamp": ["aaa"],
+    "status": [],
     "upgrade": ["heads"],
 }
 
@@ -397,11 +400,13 @@ def test_json_of_upgrade(ready: Place) -> None:
             "direction": "upgrade",
             "revisions": ["aaa"],
             "description": "upgrade  -> aaa, revision aaa",
+            "statements": 0,
         },
         {
             "direction": "upgrade",
             "revisions": ["bbb"],
             "description": "upgrade aaa -> bbb, revision bbb",
+            "statements": 0,
         },
     ]
 
@@ -410,11 +415,10 @@ def test_output_of_upgrade(ready: Place) -> None:
     """``upgrade`` prints nothing on stdout, and a line for each revision on stderr."""
     result = ready.invoke("db", "upgrade")
     assert (result.exit_code, result.stdout) == (0, "")
-    lines = [line.rpartition(" (")[0] or line for line in result.stderr.splitlines()]
-    assert lines == [
-        "Running upgrade  -> aaa, revision aaa",
-        "Running upgrade aaa -> bbb, revision bbb",
-        "Database 'default' is at 'bbb' now.",
+    assert normal(result.stderr).splitlines() == [
+        "Running upgrade  -> aaa, revision aaa (0.01 s)",
+        "Running upgrade aaa -> bbb, revision bbb (0.01 s)",
+        "Database 'default' is at 'bbb' now: 2 revisions with 0 statements in 0.01 s.",
     ]
 
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import os
 from pathlib import Path
-import pty
-import select
-import signal
 import subprocess
-import sys
 import typing as t
 
 from click.testing import Result
@@ -19,6 +14,7 @@ from harness import execute
 from harness import Project
 from harness import QuickProject
 import pytest
+from terminal import on_a_terminal
 
 import flask_dbmigrate
 from flask_dbmigrate import DataLossError
@@ -225,62 +221,6 @@ def test_table_that_may_not_be_read(
         ]
 
 
-def _obey_terminal() -> None:
-    """Let Ctrl-C on the terminal end a process, also where this one was told to ignore it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.close(os.open(os.ttyname(1), os.O_RDWR))
-
-
-def on_a_terminal(
-    project: Project, *arguments: str, types: str, stdin: int | None = None
-) -> tuple[int, str]:
-    """Run a command on a terminal of its own and type something there.
-
-    :param types: What is typed when there is a question.
-    :param stdin: What is read instead of the terminal.
-    :returns: The exit code, and all that is on the terminal in the end.
-    """
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "flask", "db", *arguments],
-        cwd=project.folder,
-        env={**os.environ, "NO_COLOR": "1"},
-        stdin=theirs if stdin is None else stdin,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=_obey_terminal,
-    ) as process:
-        os.close(theirs)
-        seen, is_asked = b"", False
-        try:
-            while part := _read(ours, again=types if is_asked else ""):
-                seen += part
-                if types and not is_asked and seen.endswith(b"[y/N] "):
-                    is_asked = True
-                    os.write(ours, types.encode())
-        except AssertionError:
-            process.kill()
-            raise
-        os.close(ours)
-        return process.wait(60), seen.decode().replace("\r\n", "\n").replace("^C^C", "^C")
-
-
-def _read(terminal: int, *, again: str) -> bytes:
-    """Read what is on a terminal.
-
-    :param again: What to type again if nothing happens: Python may not have begun to wait for it.
-    """
-    try:
-        for _ in range(20):
-            if select.select([terminal], [], [], 3)[0]:
-                return os.read(terminal, 1024)
-            os.write(terminal, again.encode())
-        raise AssertionError("nothing happens on the terminal")
-    except OSError:  # Linux says so when the other side is closed
-        return b""
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
     """A project whose database is at the head, and holds data."""
@@ -317,15 +257,15 @@ def test_question_on_a_terminal(project: Project, types: str, exit_code: int, sa
 
 def test_no_question_on_a_terminal(project: Project) -> None:
     """There is none with ``--yes``, nor where nothing that is dropped holds data."""
-    code, seen = on_a_terminal(project, "downgrade", "--yes", types="")
+    code, seen = on_a_terminal(project, "downgrade", "--yes")
     assert (code, seen.startswith(LISTED), "[y/N]" in seen) == (0, True, False), seen
     execute(project.url, 'DROP TABLE "kept"')
     project.db("upgrade")
-    code, seen = on_a_terminal(project, "downgrade", types="")
+    code, seen = on_a_terminal(project, "downgrade")
     assert (code, "table 'full'\n" in seen, "[y/N]" in seen) == (0, True, False), seen
 
 
 def test_no_question_with_input_from_elsewhere(project: Project) -> None:
     """A terminal for what is printed is not enough: nothing waits for an answer."""
-    code, seen = on_a_terminal(project, "downgrade", types="", stdin=subprocess.DEVNULL)
+    code, seen = on_a_terminal(project, "downgrade", stdin=subprocess.DEVNULL)
     assert (code, seen.startswith(LISTED), "[y/N]" in seen) == (0, True, False), seen

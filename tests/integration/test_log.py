@@ -13,6 +13,7 @@ from pathlib import Path
 import socket
 import typing as t
 
+from flask import Flask
 from harness import Application
 from harness import differences
 from harness import execute
@@ -355,6 +356,21 @@ def test_database_in_memory(start: Start, tmp_path: Path) -> None:
     assert steps() == [("upgrade", "aaa", "failed")]
 
 
+def test_database_in_memory_of_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So has one in SQLAlchemy's own pool for such, which has a connection for each thread."""
+    monkeypatch.chdir(tmp_path)
+    app = Flask("app", root_path=str(tmp_path))
+    engine = sa.create_engine("sqlite://")
+    flask_dbmigrate.Migrate(app, metadata=sa.MetaData(), engine=engine)
+    with app.app_context():
+        flask_dbmigrate.init()
+        Project(tmp_path, "sqlite://").revision("aaa", upgrade=MISSING)
+        with pytest.raises(MigrationError, match="'aaa' failed"):
+            flask_dbmigrate.upgrade()
+        assert steps() == [("upgrade", "aaa", "failed")]
+    engine.dispose()
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("schema", [None, "log"])
 def test_autogenerate_does_not_see_it(
@@ -438,6 +454,7 @@ def test_nobody_looks_where_nothing_is_pending(
     edit(Path("migrations/versions/aaa_.py"))
     set_edited("error")
     function()
+    assert str(flask_dbmigrate.current()) == "aaa (head)"
 
 
 def test_edit_that_changes_nothing(edited: Project) -> None:
@@ -446,7 +463,7 @@ def test_edit_that_changes_nothing(edited: Project) -> None:
     source = path.read_text().replace("BigInteger", "Integer").replace("revision aaa", "first")
     path.write_text(source.replace("sa.Integer))", "sa.Integer,  # key\n    ),)"))
     set_edited("error")
-    flask_dbmigrate.upgrade()
+    assert flask_dbmigrate.upgrade().databases[0].after == ("bbb",)
 
 
 @pytest.mark.parametrize("again", ["upgrade", "stamp"])

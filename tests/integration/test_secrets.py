@@ -41,6 +41,8 @@ SUCCEEDING: Commands = [
     ["stamp", "head", "--sql"],
     ["ensure-version", "--json"],
     ["log", "--json"],
+    ["status"],
+    ["status", "--json"],
     ["list-templates"],
 ]
 
@@ -53,6 +55,7 @@ FAILING: Commands = [
     ["stamp"],
     ["ensure-version"],
     ["log"],
+    ["status"],
     ["history", "-i"],
     ["edit", "current"],
 ]

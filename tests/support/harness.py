@@ -9,6 +9,7 @@ from importlib.util import spec_from_file_location
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 import textwrap
@@ -34,7 +35,19 @@ class Post(db.Model):
     title = db.Column(db.String(64), nullable=False)
 """
 
-OUR_TABLES = {"alembic_version", "alembic_version_log"}
+LEGACY_ENV_PY = """
+from alembic import context
+from flask import current_app
+
+db = current_app.extensions["migrate"].db
+with db.engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=db.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+"""An env.py that knows nothing of this package."""
+
+OUR_TABLES = {"alembic_version", "alembic_version_log", "alembic_version_journal"}
 """What a run makes in a database for itself."""
 
 APP = """
@@ -52,6 +65,17 @@ def create_app():
     db.init_app(app)
     Migrate(app, db{arguments})
     return app
+"""
+
+LEGACY_ENV_PY = """
+from alembic import context
+from flask import current_app
+
+db = current_app.extensions["migrate"].db
+with db.engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=db.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
 """
 
 
@@ -134,20 +158,27 @@ class Project:
 
     def herd(self, count: int, *arguments: str) -> list[tuple[int, str]]:
         """Run ``flask`` in several processes at the same moment: exit code and output of each."""
+        (ended,) = self.herds((count, arguments))
+        return ended
+
+    def herds(self, *commands: tuple[int, tuple[str, ...]]) -> list[list[tuple[int, str]]]:
+        """Run one such herd after the other."""
         done = subprocess.run(
-            [sys.executable, Path(__file__).with_name("herd.py"), str(count), *arguments],
+            [sys.executable, Path(__file__).with_name("herd.py"), json.dumps(commands)],
             cwd=self.folder,
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        return [(code, output) for code, output in json.loads(done.stdout)]
+        return [[(code, output) for code, output in ended] for ended in json.loads(done.stdout)]
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, preexec_fn: t.Callable[[], None] | None = None
+    ) -> subprocess.Popen[str]:
         """Start ``flask db`` with these arguments, and do not wait for it."""
         return subprocess.Popen(
             [sys.executable, "-m", "flask", "db", *arguments],
@@ -157,6 +188,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=preexec_fn,
         )
 
     def flask(
@@ -242,6 +274,11 @@ class QuickProject(Project):
         )
 
 
+def normal(output: str) -> str:
+    """Leave out what differs from run to run: durations."""
+    return re.sub(r"\d+\.\d\d s", "0.01 s", output)
+
+
 def execute(url: str | sa.URL, *statements: str) -> None:
     """Change a database by hand; double quotes are for names on each DBMS."""
     engine = sa.create_engine(servers.synchronous(url), poolclass=sa.NullPool)
@@ -258,3 +295,83 @@ def differences() -> list[tuple[str, str]]:
     except flask_dbmigrate.DriftError as error:
         return sorted((found.kind, found.table or "") for found in error.differences)
     return []
+
+
+class Holder:
+    """Another process, whose open transaction holds locks.
+
+    :param statements: What it executes before it waits.
+    """
+
+    def __init__(self, url: str, *statements: str) -> None:
+        plain = servers.synchronous(url).render_as_string(hide_password=False)
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("holder.py"), plain, *statements],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def release(self) -> None:
+        """Let the locks go."""
+        self.process.communicate()
+
+    def __enter__(self) -> Holder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.release()
+
+
+class Ended(t.NamedTuple):
+    """How a command has ended.
+
+    :param code: Its exit code; negative if a signal ended it.
+    :param output: What it has written.
+    :param moments: The moments at which it could have been killed, until its end.
+    """
+
+    code: int
+    output: str
+    moments: list[str]
+
+
+class Killer:
+    """Runs commands of a project, and kills them at a certain moment; see ``killer.py``."""
+
+    def __init__(self, project: Project) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("killer.py")],
+            cwd=project.folder,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, *arguments: str, kill: int | None = None, block: tuple[str, str] | None = None
+    ) -> Ended:
+        """Run ``flask db`` with these arguments.
+
+        :param kill: The number of the moment at which it is killed, from 1 on.
+        :param block: The URL and the statement of a session that is begun then: the process is
+            killed while its next statement waits for that.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        request = {"arguments": ["db", *arguments], "kill": kill, "block": block}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return Ended(answer["code"], answer["output"], answer["moments"])
+
+    def __enter__(self) -> Killer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()

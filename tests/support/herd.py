@@ -1,7 +1,8 @@
-"""Runs one ``flask`` command in several processes at the same moment.
+"""Runs ``flask`` commands one after the other, each in several processes at the same moment.
 
-``python herd.py COUNT ARGUMENT...``: the processes are forked when everything is imported, so they
-really compete. Writes a JSON list of exit codes and outputs.
+``python herd.py COMMANDS``, a JSON list of ``[count, [argument, ...]]``: the processes are forked
+when everything is imported, so they really compete. Writes, for each command, a JSON list of exit
+codes and outputs.
 """
 
 from __future__ import annotations
@@ -54,4 +55,4 @@ def herd(count: int, arguments: list[str]) -> list[tuple[int, str]]:
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
     __import__("app")
-    print(json.dumps(herd(int(sys.argv[1]), sys.argv[2:])))
+    print(json.dumps([herd(count, arguments) for count, arguments in json.loads(sys.argv[1])]))

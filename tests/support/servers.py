@@ -173,6 +173,26 @@ def postgresql(folder: Path) -> Iterator[PostgreSQL]:
 @contextmanager
 def own_postgresql(folder: Path) -> Iterator[sa.URL]:
     """Start a PostgreSQL that really asks for the password."""
+    url, serve = _postgresql_cluster(folder)
+    with serve():
+        yield url
+
+
+@contextmanager
+def postgresql_replica(folder: Path, *statements: str) -> Iterator[sa.URL]:
+    """Start a PostgreSQL that is in recovery, as a replica is.
+
+    :param statements: Run before, while it can be written to.
+    """
+    url, serve = _postgresql_cluster(folder)
+    with serve():
+        Server(url, quote='"').execute(*statements)
+    (folder / "data" / "standby.signal").touch()
+    with serve():
+        yield url
+
+
+def _postgresql_cluster(folder: Path) -> tuple[sa.URL, t.Callable[[], t.ContextManager[None]]]:
     initdb = _binary("initdb", *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
     data, secret, port = folder / "data", folder / "password", free_port()
     secret.write_text(PASSWORD)
@@ -187,9 +207,16 @@ def own_postgresql(folder: Path) -> Iterator[sa.URL]:
     )
     settings = ["-c", "fsync=off", "-c", "max_prepared_transactions=10"]
     options = ["-p", str(port), "-h", "127.0.0.1", "-k", folder, *settings]
-    server = initdb.with_name("postgres")
-    with _running([server, "-D", data, *options], port, cwd=folder, **account):
-        yield sa.URL.create("postgresql+psycopg", "admin", PASSWORD, "127.0.0.1", port, "postgres")
+    command = [initdb.with_name("postgres"), "-D", data, *options]
+    url = sa.URL.create("postgresql+psycopg", "admin", PASSWORD, "127.0.0.1", port, "postgres")
+
+    @contextmanager
+    def serve() -> Iterator[None]:
+        with _running(command, port, cwd=folder, **account):
+            _wait_until_ready(url)  # it listens before
+            yield
+
+    return url, serve
 
 
 @contextmanager
@@ -222,6 +249,16 @@ def mysql(folder: Path) -> Iterator[MySQL]:
     if given or is_listening(3306):
         yield MySQL(sa.make_url(given or "mysql://root@127.0.0.1:3306/mysql"))
         return
+    with own_mysql(folder) as server:
+        yield server
+
+
+@contextmanager
+def own_mysql(folder: Path, *options: str) -> Iterator[MySQL]:
+    """Start a MariaDB.
+
+    :param options: More options of ``mariadbd``.
+    """
     install, server = _binary("mariadb-install-db"), _binary("mariadbd", Path("/usr/sbin"))
     data, port = folder / "data", free_port()
     account = _account("mysql", folder)
@@ -239,6 +276,7 @@ def mysql(folder: Path) -> Iterator[MySQL]:
         f"--port={port}",
         "--bind-address=127.0.0.1",
         f"--socket={folder / 'socket'}",
+        *options,
     ]
     with _running(command, port, cwd=folder, **account):
         yield MySQL(sa.URL.create("mysql", "root", None, "127.0.0.1", port, "mysql"))
@@ -255,6 +293,19 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _wait_until_ready(url: sa.URL) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            engine.connect().close()
+            return
+        except sa.exc.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)  # no event tells that a server answers
 
 
 def _binary(name: str, *folders: Path) -> Path:

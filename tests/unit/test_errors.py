@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from datetime import UTC
 import inspect
 import pickle
 import typing as t
@@ -10,11 +12,25 @@ import pytest
 
 from flask_dbmigrate import Difference
 from flask_dbmigrate import errors
+from flask_dbmigrate import HalfApplied
+from flask_dbmigrate import JournaledStatement
 from flask_dbmigrate import Loss
 from flask_dbmigrate import Operation
 
 OPERATION = Operation("drop_table", "user", None, None, "drop table 'user'", "/a.py", 3)
 DIFFERENCE = Difference("default", "add_table", "user", None, "Table 'user' is new.")
+
+HALF_APPLIED = HalfApplied(
+    database="default",
+    revision="abc",
+    direction="upgrade",
+    since=datetime(2026, 11, 21, tzinfo=UTC),
+    host="host",
+    user="user",
+    release="v1",
+    statements=(JournaledStatement("done", "SELECT 1", 3),),
+    obstacle="",
+)
 
 ATTRIBUTES: dict[str, dict[str, t.Any]] = {
     "DBMigrateError": {},
@@ -23,6 +39,7 @@ ATTRIBUTES: dict[str, dict[str, t.Any]] = {
     "NoDatabaseError": {},
     "MigrationDirectoryError": {"looked_in": ("/a", "/b")},
     "DatabaseAccessError": {"url": "postgresql://user:***@host/name"},
+    "ReadOnlyDatabaseError": {"database": "default"},
     "RevisionError": {},
     "RevisionNotFoundError": {"revision": "abc", "matches": ("abcd",)},
     "AmbiguousRevisionError": {"revision": "abc", "matches": ("abcd", "abce")},
@@ -37,6 +54,7 @@ ATTRIBUTES: dict[str, dict[str, t.Any]] = {
         "statement": "SELECT 1",
         "heads": ("one",),
     },
+    "HalfAppliedError": {"database": "default", "half_applied": HALF_APPLIED},
     "CheckFailedError": {},
     "PendingRevisionsError": {"database": "default", "pending": ("one", "two")},
     "DriftError": {"differences": (DIFFERENCE,)},
@@ -56,6 +74,7 @@ EXIT_CODES = {
     "NoDatabaseError": 2,
     "MigrationDirectoryError": 2,
     "DatabaseAccessError": 2,
+    "ReadOnlyDatabaseError": 2,
     "RevisionError": 1,
     "RevisionNotFoundError": 1,
     "AmbiguousRevisionError": 1,
@@ -63,6 +82,7 @@ EXIT_CODES = {
     "ScriptError": 1,
     "UnknownDatabaseRevisionError": 1,
     "MigrationError": 1,
+    "HalfAppliedError": 4,
     "CheckFailedError": 3,
     "PendingRevisionsError": 3,
     "DriftError": 3,

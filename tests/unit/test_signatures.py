@@ -87,6 +87,7 @@ VALUES = [
     "DatabaseLog",
     "DatabasePlan",
     "DatabaseResult",
+    "DatabaseStatus",
     "Difference",
     "EditedRevision",
     "EditedRevisions",
@@ -98,11 +99,14 @@ VALUES = [
     "NewDirectory",
     "NewRevisions",
     "Operation",
+    "PendingRevisions",
     "PlannedStep",
     "Revision",
     "Revisions",
+    "StatusResult",
     "StepResult",
     "Templates",
+    "UnknownRevision",
 ]
 
 
@@ -118,7 +122,7 @@ def test_positional_parameters_are_those_of_flask_migrate(name: str) -> None:
     assert positional == POSITIONAL[name]
 
 
-@pytest.mark.parametrize("name", [*POSITIONAL, "ensure_version", "run_log"])
+@pytest.mark.parametrize("name", [*POSITIONAL, "ensure_version", "run_log", "status"])
 def test_every_parameter_is_optional(name: str) -> None:
     """A function of the API can be called without arguments, as its command can."""
     parameters = inspect.signature(getattr(flask_dbmigrate, name)).parameters.values()
@@ -168,7 +172,9 @@ def test_init_app_has_the_parameters_of_flask_migrate() -> None:
     assert parameters[-1].kind is Parameter.VAR_KEYWORD
 
 
-@pytest.mark.parametrize("name", [*POSITIONAL, *VALUES, "Config", "command", "alembic_version"])
+@pytest.mark.parametrize(
+    "name", [*POSITIONAL, *VALUES, "Config", "command", "alembic_version", "after_run"]
+)
 def test_public_names_are_listed(name: str) -> None:
     """``dir()`` lists a name although it is loaded on first use only."""
     assert name in dir(flask_dbmigrate)

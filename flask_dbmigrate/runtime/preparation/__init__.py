@@ -6,16 +6,35 @@ import typing as t
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.runtime.settings import RunSettings
+
+from .base import Conflict as Conflict
 from .base import Preparation as Preparation
 from .base import RefusedError as RefusedError
+from .mysql import MySQLTimeouts
+from .postgresql import PostgreSQLTimeouts
 from .sqlite import SQLiteTransactions
 
 
-def prepare(connection: sa.Connection, options: t.Mapping[str, t.Any]) -> Preparation:
+def prepare(
+    connection: sa.Connection,
+    options: t.Mapping[str, t.Any],
+    settings: RunSettings,
+    try_again: t.Callable[[Conflict], bool],
+) -> Preparation:
     """Choose how to prepare a connection; it is not touched yet.
 
     :param options: Those of Alembic's ``configure()``.
+    :param settings: The limits that the command was given.
+    :param try_again: Waits until a statement may be tried again, or says that there is no try left.
     """
-    if connection.dialect.name == "sqlite" and SQLiteTransactions.suit(connection, options):
-        return SQLiteTransactions(connection, options)
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return Preparation()
+    match connection.dialect.name:
+        case "postgresql":
+            return PostgreSQLTimeouts(connection, options, settings)
+        case "mysql" | "mariadb":
+            return MySQLTimeouts(connection, options, settings, try_again)
+        case "sqlite" if SQLiteTransactions.suit(connection, options):
+            return SQLiteTransactions(connection, options, settings)
     return Preparation()

@@ -7,15 +7,15 @@ import re
 import sqlite3
 import typing as t
 
+from flask_dbmigrate.dialects import beginning_with
+
 from .base import RefusedError
 
 Violations = Counter[tuple[str, str]]
 """The number of rows that refer to nothing, by table and the table they refer to."""
 
-_CHANGES_ROWS = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-    r"(?:INSERT|UPDATE|DELETE|REPLACE|WITH|DROP\s+TABLE|ALTER\b.*\bREFERENCES)\b",
-    re.IGNORECASE | re.DOTALL,
+_CHANGES_ROWS = beginning_with(
+    r"INSERT|UPDATE|DELETE|REPLACE|WITH|DROP\s+TABLE|ALTER\b.*\bREFERENCES"
 )
 
 

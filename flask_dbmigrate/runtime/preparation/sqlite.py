@@ -14,9 +14,14 @@ import typing as t
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 import sqlalchemy as sa
-from sqlalchemy.pool import SingletonThreadPool
 
-from .base import Preparation
+from flask_dbmigrate.dialects import has_own_connections
+from flask_dbmigrate.dialects import OWN
+from flask_dbmigrate.runtime.settings import RunSettings
+
+from .base import Conflict
+from .base import TransactionPerRevision
+from .blockers import open_connections
 from .foreign_keys import count_violations
 from .foreign_keys import ForeignKeyGuard
 from .foreign_keys import NewViolationsError
@@ -60,7 +65,7 @@ class _Settings(t.NamedTuple):
         self.apply(raw)
 
 
-class SQLiteTransactions(Preparation):
+class SQLiteTransactions(TransactionPerRevision):
     """Runs each revision in a transaction, with foreign keys off until its end.
 
     A revision with ``sqlite_foreign_keys = True`` runs with them on, and one with
@@ -69,15 +74,14 @@ class SQLiteTransactions(Preparation):
 
     :param connection: env.py's own; in a transaction already if that is for several databases.
     :param options: Those of Alembic's ``configure()``.
+    :param settings: May ask for a single transaction.
     """
 
-    def __init__(self, connection: sa.Connection, options: t.Mapping[str, t.Any]) -> None:
-        self.connection = connection
-        self.options = {"transactional_ddl": True}
-        if not connection.in_transaction():
-            self.options["transaction_per_migration"] = options.get(
-                "transaction_per_migration", True
-            )
+    def __init__(
+        self, connection: sa.Connection, options: t.Mapping[str, t.Any], settings: RunSettings
+    ) -> None:
+        super().__init__(connection, options, settings)
+        self.options = {**self.options, "transactional_ddl": True}
         self._version_table = options.get("version_table", "alembic_version")
         self._guard: ForeignKeyGuard | None = None
         self._statement = ""
@@ -92,12 +96,12 @@ class SQLiteTransactions(Preparation):
         """
         return (
             connection.dialect.driver in ("pysqlite", "aiosqlite")
-            and not isinstance(connection.engine.pool, (sa.StaticPool, SingletonThreadPool))
-            and connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT"
+            and has_own_connections(connection.engine)
             and options.get("transactional_ddl") is not False
         )
 
     def start(self) -> None:
+        super().start()
         self._dbapi = self.connection.connection.dbapi_connection
         self._found = self._call(_Settings.read)
         if self._found.foreign_keys:
@@ -111,6 +115,7 @@ class SQLiteTransactions(Preparation):
         self._use(_Settings())
 
     def before_step(self, script: Script | None, context: MigrationContext) -> None:
+        super().before_step(script, context)
         module = script and script.module
         settings = _Settings(foreign_keys=bool(getattr(module, "sqlite_foreign_keys", False)))
         if getattr(module, "transactional_ddl", None) is False:
@@ -120,9 +125,14 @@ class SQLiteTransactions(Preparation):
             self._check(self.connection)
             self._use(settings)
 
-    def finish(self) -> None:
-        if self.options.get("transaction_per_migration"):
-            self.connection.commit()
+    def conflict(self, error: BaseException) -> Conflict | None:
+        statement = getattr(error, "statement", None)
+        if not self.has_conflict(error) or statement not in (_BEGIN, self._statement, None):
+            return None
+        return Conflict(
+            is_own=bool(open_connections(self.connection)),
+            is_repeatable=not self.has_committed(error),
+        )
 
     def hint(self, error: BaseException) -> str:
         if isinstance(error, NewViolationsError):
@@ -134,8 +144,8 @@ class SQLiteTransactions(Preparation):
             )
         if not isinstance(error, sa.exc.OperationalError):
             return ""
-        if error.statement == _BEGIN:
-            return "Another connection writes to the database: end its transaction first."
+        if (conflict := self.conflict(error)) is not None:
+            return conflict.hint
         if re.search(r"(within|inside)( a)? transaction", str(error.orig)):
             return (
                 "Run it in 'with op.get_context().autocommit_block():', or write "
@@ -172,7 +182,7 @@ class SQLiteTransactions(Preparation):
         self._call(self._settings.apply)  # again: SQLAlchemy resets some after 'autocommit_block()'
         self._is_beginning = True
         try:
-            connection.exec_driver_sql(_BEGIN)
+            connection.exec_driver_sql(_BEGIN, execution_options=OWN)
         finally:
             self._is_beginning = False
 

@@ -1,0 +1,158 @@
+"""The statements of MySQL and MariaDB: which of them commit, and whether one was executed.
+
+MySQL 8.4 Reference Manual, "Statements That Cause an Implicit Commit"; MariaDB Server
+documentation, "SQL statements That Cause an Implicit Commit".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import sqlalchemy as sa
+
+from .connections import OWN_TEXT
+from .statements import beginning_with
+from .statements import Kind
+
+_TRANSACTIONAL = beginning_with(
+    r"INSERT|UPDATE|DELETE|REPLACE|SELECT|WITH|VALUES|LOAD\s+DATA|EXPLAIN|SHOW|DESC|DESCRIBE"
+    r"|ROLLBACK|SAVEPOINT|RELEASE"
+)
+_COMMITTING = beginning_with(r"COMMIT|START\s+TRANSACTION|BEGIN(?!\s+NOT)")
+_SESSION = beginning_with(r"SET(?!\s+(?:PASSWORD|DEFAULT\s+ROLE)\b)")
+_BOUND = beginning_with(
+    r"(?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?TEMPORARY|(?:UN)?LOCK\s+TABLES?|PREPARE|EXECUTE"
+    r"|DEALLOCATE|XA|HANDLER|SET\b.*\bAUTOCOMMIT|USE|SET\s+ROLE"
+    # what SHOW CREATE shows depends on these
+    r"|SET\b.*\bSQL_MODE\b.*\b(?:ANSI|ANSI_QUOTES|ORACLE|MSSQL|DB2|MAXDB|POSTGRESQL|MYSQL\d+"
+    r"|NO_\w+_OPTIONS)|SET\b.*\bSQL_QUOTE_SHOW_CREATE"
+    r"|SET\s+(?:NAMES|CHARACTER\s+SET|CHARSET)\s+(?!['\"]?utf8mb4)['\"]?\w+"
+)
+_SETS_VARIABLE = re.compile(
+    r"^\s*SET\b.*(?<![@\w])@\w|@\w+\s*:=|\bINTO\s+@\w", flags=re.IGNORECASE | re.DOTALL
+)
+_PREFIX = re.compile(r"^\s*SET\s+STATEMENT\b.*?\bFOR\b", flags=re.IGNORECASE | re.DOTALL)
+
+_HARMLESS = beginning_with("ANALYZE|OPTIMIZE|CHECK|REPAIR|FLUSH|GRANT|CACHE")
+"""To execute one of these twice is the same as once."""
+
+_INVISIBLE = re.compile(
+    r"\b(?:EXCHANGE\s+PARTITION|IMPORT\s+TABLESPACE|DISCARD\s+TABLESPACE|RESTART)\b|^\s*RENAME\b.*,",
+    flags=re.IGNORECASE | re.DOTALL,
+)
+"""These may do something that does not show in the definition of what they name."""
+
+_PROGRAM = beginning_with(r"CALL|BEGIN|IF|CASE|FOR|LOOP|REPEAT|WHILE")
+"""One of these may commit some of what it does, and fail then."""
+
+_TRUNCATE = beginning_with("TRUNCATE")
+_DROP = beginning_with("DROP")
+
+_IDENTIFIER = r'(?:`(?:[^`]|``)+`|"[^"]+"|[\w$]+)'
+_NAME = rf"{_IDENTIFIER}(?:\s*\.\s*{_IDENTIFIER})?"
+_MODIFIERS = (
+    r"(?:(?:OR\s+REPLACE|ONLINE|IGNORE|UNDO|AGGREGATE|ALGORITHM\s*=\s*\w+|SQL\s+SECURITY\s+\w+"
+    r"|DEFINER\s*=\s*\S+(?:\s*@\s*\S+)?)\s+)*"
+)
+_OBJECT = re.compile(
+    rf"^\s*(?:CREATE|ALTER|DROP|RENAME|TRUNCATE)\s+{_MODIFIERS}"
+    r"(?P<type>TABLES?|VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|SEQUENCE|DATABASE|SCHEMA)\s+"
+    rf"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(?P<names>{_NAME}(?:\s*(?:,|\bTO\b)\s*{_NAME})*)",
+    flags=re.IGNORECASE | re.DOTALL,
+)
+_INDEX = re.compile(
+    r"^\s*(?:CREATE|DROP)\s+(?:(?:OR\s+REPLACE|ONLINE|OFFLINE|UNIQUE|FULLTEXT|SPATIAL)\s+)*INDEX\b"
+    rf".*?\bON\s+(?P<names>{_NAME})",
+    flags=re.IGNORECASE | re.DOTALL,
+)
+_TRUNCATED = re.compile(rf"^\s*TRUNCATE\s+(?P<names>{_NAME})", flags=re.IGNORECASE)
+_SEPARATOR = re.compile(r"\s*(?:,|\bTO\b)\s*", flags=re.IGNORECASE)
+_COMMENTS = re.compile(r"--[^\n]*\n|/\*(?![!M]).*?\*/|#[^\n]*\n", flags=re.DOTALL)
+
+# MariaDB Server documentation, "MariaDB Error Code Reference": what was asked for is not there.
+_ABSENT = {1049, 1051, 1146, 1305, 1347, 1360, 1539, 4091, 4092}
+
+_NONE = "-"
+"""Stands for what does not exist."""
+
+
+def _bare(statement: str) -> str:
+    """Leave out comments, and what MariaDB's ``SET STATEMENT ... FOR`` sets for one statement."""
+    return _PREFIX.sub("", _COMMENTS.sub(" ", statement))
+
+
+def kind(statement: str) -> Kind:
+    """Tell how a statement takes part in a transaction; of an unknown one, that it commits."""
+    bare = _bare(statement)
+    if _BOUND.match(bare) or _SETS_VARIABLE.search(bare):
+        return Kind.BOUND
+    for pattern, found in (
+        (_TRANSACTIONAL, Kind.TRANSACTIONAL),
+        (_COMMITTING, Kind.COMMITTING),
+        (_SESSION, Kind.SESSION),
+    ):
+        if pattern.match(bare):
+            return found
+    return Kind.ALONE
+
+
+def fingerprint(connection: sa.Connection, statement: str) -> str:
+    """Hash the definitions of what a statement names; empty where nothing can be told."""
+    hashes = [_definition(connection, *named) for named in _objects(_bare(statement))]
+    return "" if None in hashes else " ".join(filter(None, hashes))
+
+
+def _objects(statement: str) -> list[tuple[str, str]]:
+    """List type and name of what a statement creates, changes or drops."""
+    if (found := _INDEX.match(statement)) is None:
+        found = _OBJECT.match(statement) or _TRUNCATED.match(statement)
+    if found is None:
+        return []
+    type_ = str(found.groupdict().get("type") or "TABLE").upper()
+    type_ = {"TABLES": "TABLE", "SCHEMA": "DATABASE"}.get(type_, type_)
+    return [(type_, name) for name in _SEPARATOR.split(found["names"])]
+
+
+def _definition(connection: sa.Connection, type_: str, name: str) -> str | None:
+    query = f"SHOW CREATE {type_} {name}"
+    try:
+        row = connection.exec_driver_sql(query, execution_options=OWN_TEXT).one()
+    except sa.exc.DBAPIError as error:
+        code = error.orig.args[0] if error.orig is not None and error.orig.args else 0
+        return _NONE if code in _ABSENT else None
+    text = repr(tuple(row))
+    if type_ == "TABLE":
+        text = re.sub(r" AUTO_INCREMENT=\d+", "", text)  # an application that inserts changes it
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def has_happened(connection: sa.Connection, statement: str, before: str) -> bool | None:
+    """Tell whether a statement was executed; None if nobody knows.
+
+    :param before: The fingerprint from before it.
+    """
+    bare = _bare(statement)
+    if _HARMLESS.match(bare):
+        return False
+    if _TRUNCATE.match(bare):
+        return _is_empty(connection, bare) or None
+    now = fingerprint(connection, statement)
+    if not before or not now:
+        return None
+    if now == before:
+        return None if _INVISIBLE.search(bare) else False
+    if _DROP.match(bare) and not _INDEX.match(bare):
+        return None if now.replace(_NONE, "").strip() else True  # it may have dropped some of them
+    return True
+
+
+def fails_as_a_whole(statement: str) -> bool:
+    """Tell whether a statement that fails has surely done nothing that does not show."""
+    return _PROGRAM.match(_bare(statement)) is None
+
+
+def _is_empty(connection: sa.Connection, statement: str) -> bool:
+    ((_, name),) = _objects(statement)
+    query = f"SELECT 1 FROM {name} LIMIT 1"
+    return connection.exec_driver_sql(query, execution_options=OWN_TEXT).first() is None

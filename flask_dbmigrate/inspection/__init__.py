@@ -1,0 +1,1 @@
+"""Looks at the databases and tells what is there."""

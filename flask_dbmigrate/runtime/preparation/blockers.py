@@ -1,0 +1,90 @@
+"""Finds out who holds the lock that a statement waits for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+import gc
+import threading
+import typing as t
+
+import sqlalchemy as sa
+
+from flask_dbmigrate.databases import is_same_database
+from flask_dbmigrate.dialects import Blocker
+from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import OWN
+from flask_dbmigrate.runtime.connection import run_separately
+
+
+class BlockerWatch(threading.Thread):
+    """Looks whom a session waits for while its statement runs: afterwards nobody can tell.
+
+    :param engine: The engine of the connection; the watch has one of its own.
+    :param session: The number of its session.
+    :param interval: How often to look, in seconds.
+    """
+
+    def __init__(self, engine: sa.Engine, session: int, *, interval: float) -> None:
+        super().__init__(name="flask_dbmigrate.blockers", daemon=True)
+        self.blockers: tuple[Blocker, ...] = ()
+        self._engine = engine
+        self._session = session
+        self._interval = interval
+        self._has_ended = threading.Event()
+        self.start()
+
+    def end(self) -> tuple[Blocker, ...]:
+        """Stop looking, and return whom the session waited for at last."""
+        self._has_ended.set()
+        return self.blockers
+
+    def run(self) -> None:
+        """Look from time to time; statements that run for a moment are not looked at."""
+        if not self._has_ended.wait(self._interval):
+            with suppress(Exception):  # whatever it is, the migration goes on
+                run_separately(self._engine, self._look)
+
+    def _look(self, connection: sa.Connection) -> None:
+        facts = facts_of(connection.dialect.name)
+        while not self._has_ended.is_set():
+            self.blockers = facts.blockers(connection, self._session) or self.blockers
+            connection.rollback()
+            self._has_ended.wait(self._interval)
+
+
+def sessions_of_this_process(connection: sa.Connection) -> set[int]:
+    """Tell which sessions of the server this process holds in open transactions.
+
+    Nobody keeps a list of connections, so the garbage collector is asked for them.
+
+    :param connection: The one that waits; it does not count.
+    """
+    facts = facts_of(connection.dialect.name)
+    sessions = set()
+    for other in open_connections(connection):
+        with suppress(Exception):  # another thread may close it at this moment
+            sessions.add(facts.session_of(other.connection.driver_connection))
+    return t.cast(set[int], sessions - {None})
+
+
+def open_connections(connection: sa.Connection) -> list[sa.Connection]:
+    """List the other connections of this process to the same database, in transactions."""
+    return [
+        found
+        for found in gc.get_objects()
+        if issubclass(type(found), sa.Connection)
+        and found is not connection
+        and _is_open_beside(found, connection)
+    ]
+
+
+def _is_open_beside(found: sa.Connection, connection: sa.Connection) -> bool:
+    with suppress(AttributeError):  # another thread is making it, or has failed to
+        return (
+            not found.closed
+            and not found.invalidated
+            and is_same_database(found.engine.url, connection.engine.url)
+            and found.in_transaction()
+            and not OWN.items() <= found.get_execution_options().items()
+        )
+    return False

@@ -188,7 +188,7 @@ def _forget(visit: Visit, step: _alembic.Step) -> None:
     """Forget a half-applied revision, and leave the version as it is."""
     visit.log.begin(step.info)
     visit.log.applied()
-    visit.journal.applied()
+    visit.journal.clear()
     connection = visit.context.connection
     assert connection is not None
     if not _alembic.is_in_transaction(visit.context):

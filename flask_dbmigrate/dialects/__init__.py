@@ -12,6 +12,7 @@ from .base import DialectFacts as DialectFacts
 from .base import ExtensionObjects as ExtensionObjects
 from .base import Refusal as Refusal
 from .connections import has_own_connections as has_own_connections
+from .connections import is_autocommit as is_autocommit
 from .connections import OWN as OWN
 from .connections import OWN_TEXT as OWN_TEXT
 from .connections import separate_connection as separate_connection

@@ -34,6 +34,11 @@ def separate_connection(engine: sa.Engine, **execution_options: t.Any) -> Iterat
             pool.dispose()
 
 
+def is_autocommit(connection: sa.Connection) -> bool:
+    """Tell whether each statement is committed by itself."""
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+
+
 def has_own_connections(engine: sa.Engine) -> bool:
     """Tell whether another connection sees the same: a database in memory is in its connection."""
     is_one_for_all = isinstance(engine.pool, (sa.StaticPool, SingletonThreadPool))

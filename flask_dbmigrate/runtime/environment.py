@@ -121,7 +121,7 @@ class RunEnvironment(EnvironmentContext):
         self.sql.keep(key_of(bind_key))
         visit = self.recorder.begin(context, kw, self._preparation)
         visit.preparation.start()
-        with visit.statements.listening(), visit.journal.listening():
+        with visit.statements.listening(), visit.journal_writer.listening():
             super().run_migrations(**kw)
         visit.is_done = True
         visit.preparation.finish()

@@ -27,8 +27,7 @@ from flask_dbmigrate.state import MigrateState
 from .connection import connection_error
 from .half_applied import examine
 from .half_applied import HalfApplied
-from .journal import has_journal
-from .journal import read_journal
+from .journal import Journal
 from .journal_writer import ScriptChangedError
 from .offline import needs_connection
 from .preparation import RefusedError
@@ -144,7 +143,7 @@ def describe_stop(recorder: Recorder) -> str:
 
 def _leftovers(visit: Visit) -> str:
     """Say that a part of a revision may be done, where that is so."""
-    if visit.context.impl.transactional_ddl or visit.context.as_sql or visit.journal.is_on:
+    if visit.context.impl.transactional_ddl or visit.context.as_sql or visit.journal_writer.is_on:
         return ""
     name = visit.context.dialect.name
     return (
@@ -214,15 +213,15 @@ def _heads_now(visit: Visit) -> tuple[str, ...] | None:
 
 def _half_applied(visit: Visit) -> HalfApplied | None:
     """Read what is left of the revision that has failed, now that its transaction has ended."""
-    if not visit.journal.is_on or visit.engine is None:
+    if not visit.journal_writer.is_on or visit.engine is None:
         return None
     if visit.context.connection is None or not visit.context.connection.closed:
         return None
     try:
         with separate_connection(visit.engine) as connection:
-            visit.journal.failed(connection)
+            visit.journal_writer.failed(connection)
             context = _context_on(connection, visit)
-            entries = read_journal(context) if has_journal(context) else ()
+            entries = Journal(context).read()
             return examine(visit, context, entries).half_applied if entries else None
     except sa.exc.SQLAlchemyError:
         return None

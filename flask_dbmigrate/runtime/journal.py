@@ -19,9 +19,13 @@ import typing as t
 from alembic.runtime.migration import MigrationContext
 import sqlalchemy as sa
 
+from flask_dbmigrate import _alembic
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.dialects import OWN_TEXT
+from flask_dbmigrate.dialects import separate_connection
+from flask_dbmigrate.errors import ConfigurationError
 
 
 class State(enum.StrEnum):
@@ -85,7 +89,175 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(JournalEntry))
 _TYPES = {"str": sa.Text, "int": sa.BigInteger, "datetime": sa.DateTime}
 
 
-def journal_table(context: MigrationContext) -> sa.Table:
+class Journal:
+    """The journal of one database.
+
+    :param context: Alembic's context for the database.
+    """
+
+    def __init__(self, context: MigrationContext) -> None:
+        self._context = context
+        self._facts = facts_of(context.dialect.name)
+        self._table = _describe(context)
+        self._has_table = self._is_placed = False
+        self.has_entries = False
+        """Whether there are any, as far as we have read and written them."""
+
+    @property
+    def _connection(self) -> sa.Connection:
+        connection = self._context.connection
+        assert connection is not None
+        return connection
+
+    def _exists(self) -> bool:
+        if self._facts.is_journaled and not self._has_table:
+            inspector = sa.inspect(self._connection)
+            self._has_table = inspector.has_table(self._table.name, self._table.schema)
+        return self._has_table
+
+    def read(self, *, for_update: bool = False) -> tuple[JournalEntry, ...]:
+        """Read what the journal says, where there is one.
+
+        :param for_update: Wait for what a process that is gone has not committed yet, and do not
+            read from an older snapshot.
+        """
+        if not self._exists():
+            return ()
+        query = self._table.select().order_by(self._table.c.number)
+        if for_update:
+            query = query.with_for_update()
+        rows = self._connection.execute(query, execution_options=OWN)
+        entries = tuple(_entry(row._asdict()) for row in rows)
+        self.has_entries = bool(entries)
+        return entries
+
+    def settle(self) -> set[str] | None:
+        """Wait until what a process that is gone has left is committed or rolled back.
+
+        A server may be about to commit when its client is killed.
+
+        :returns: The heads; None where there is no journal, so that nothing can be left.
+        """
+        if not self._exists():
+            return None
+        version = _alembic.version_table(self._context)
+        for table in (version, self._table):
+            self._facts.wait_for_writers(self._connection, table)
+        query = sa.select(version.c.version_num).with_for_update()
+        return set(self._connection.execute(query, execution_options=OWN).scalars())
+
+    def write(self, entries: t.Iterable[JournalEntry], *, is_essential: bool) -> bool:
+        """Write entries in the transaction that is going to be committed.
+
+        :param is_essential: Whether it is an error if they cannot be written. They cannot under
+            ``LOCK TABLES``, and after ``SET ROLE`` they may be refused.
+        :returns: Whether they are written.
+        """
+        self._place()
+        if not self._has_table:
+            self._create()
+        rows = [
+            {**dataclasses.asdict(entry), "noted": entry.noted.replace(tzinfo=None)}
+            for entry in entries
+        ]
+        has_savepoint = not is_essential and self._set_savepoint()
+        try:
+            self._execute(self._table.insert().inline(), rows)
+        except sa.exc.DBAPIError:
+            if is_essential:
+                raise
+            if has_savepoint:  # the script's own work is to stay
+                self._execute_text("ROLLBACK TO SAVEPOINT dbmigrate_journal")
+            return False
+        self.has_entries = True
+        return True
+
+    def _set_savepoint(self) -> bool:
+        """Set a savepoint, if there is a transaction that an error would end."""
+        if not self._context.impl.transactional_ddl or is_autocommit(self._connection):
+            return False
+        try:
+            self._execute_text("SAVEPOINT dbmigrate_journal")
+        except sa.exc.DBAPIError:
+            return False
+        return True
+
+    def forget_from(self, number: int) -> None:
+        """Delete the entries from a number on."""
+        self._place()
+        self._execute(self._table.delete().where(self._table.c.number >= number))
+
+    def clear(self) -> None:
+        """Delete all entries, in the transaction that writes the version."""
+        if self.has_entries:
+            self._execute(self._table.delete())
+            self.has_entries = False
+
+    def note_failure(self, connection: sa.Connection, failed: JournalEntry | None) -> None:
+        """Note that the database has refused a statement, or forget all if nothing is done.
+
+        Whether it has done nothing is decided now: later somebody may have changed its table.
+
+        :param connection: Another one: that of the step has rolled back, so that what is in the
+            journal now is committed.
+        :param failed: The statement, if it was begun as one that commits.
+        """
+        if not self.has_entries:
+            return
+        number, state = self._table.c.number, self._table.c.state
+        if failed is not None and self._has_done_nothing(connection, failed):
+            this = (number == failed.number) & (state == State.STARTED)
+            connection.execute(self._table.update().where(this).values(state=State.FAILED))
+        harmless = (State.SESSION, State.READ, State.FAILED)
+        done = sa.select(number).where(state.not_in(harmless))
+        if connection.execute(done.limit(1)).first() is None:
+            connection.execute(self._table.delete())
+        connection.commit()
+
+    def _has_done_nothing(self, connection: sa.Connection, failed: JournalEntry) -> bool:
+        """Tell whether a statement that was refused has changed nothing: some drop a few tables."""
+        statement, before = failed.statement, failed.fingerprint
+        if not self._facts.fails_as_a_whole(statement):
+            return False
+        if not before or self._facts.fingerprint(connection, statement) == before:
+            return True
+        return self._facts.has_happened(connection, statement, before) is False
+
+    def _execute(self, statement: sa.Executable, *rows: t.Any) -> None:
+        self._connection.execute(statement, *rows, execution_options=OWN)
+
+    def _execute_text(self, statement: str) -> sa.CursorResult[t.Any]:
+        return self._connection.exec_driver_sql(statement, execution_options=OWN_TEXT)
+
+    def _place(self) -> None:
+        """Describe the table by the schema that it is in, before the script looks in another."""
+        query = self._facts.present_schema
+        if not self._is_placed and self._table.schema is None and query:
+            schema: t.Any = self._execute_text(query).scalar()
+            self._table = self._table.to_metadata(sa.MetaData(), schema=schema)
+        self._is_placed = True
+
+    def _create(self) -> None:
+        """Create the table, where that commits on a connection of its own: here nothing may."""
+        connection = self._connection
+        try:
+            if self._context.impl.transactional_ddl:
+                self._table.create(connection, checkfirst=True)
+            else:
+                with separate_connection(connection.engine) as separate:
+                    self._table.create(separate, checkfirst=True)
+                    separate.commit()
+        except sa.exc.DBAPIError as error:
+            said = self._facts.message(error.orig or error).rstrip(".")
+            raise ConfigurationError(
+                f"The journal '{self._table.name}' cannot be created: {said}.",
+                hint="Create it as a user who may, or set 'DBMIGRATE_JOURNAL = False': a revision "
+                "that is stopped half-way cannot be resumed then.",
+            ) from error
+        self._has_table = True
+
+
+def _describe(context: MigrationContext) -> sa.Table:
     """Describe the journal's table, which is beside the version table."""
     number, *others = dataclasses.fields(JournalEntry)
     return sa.Table(
@@ -99,41 +271,6 @@ def journal_table(context: MigrationContext) -> sa.Table:
         mysql_charset="utf8mb4",
         mariadb_charset="utf8mb4",
     )
-
-
-def journal_table_found_here(context: MigrationContext) -> sa.Table:
-    """Describe the journal's table by the schema that it is in; a script may look in another."""
-    table, connection = journal_table(context), context.connection
-    assert connection is not None
-    query = facts_of(context.dialect.name).present_schema
-    if table.schema is not None or not query:
-        return table
-    schema = connection.exec_driver_sql(query, execution_options=OWN_TEXT).scalar()
-    return table.to_metadata(sa.MetaData(), schema=schema) if schema else table
-
-
-def has_journal(context: MigrationContext) -> bool:
-    """Tell whether there is a journal."""
-    connection, table = context.connection, journal_table(context)
-    assert connection is not None
-    return sa.inspect(connection).has_table(table.name, table.schema)
-
-
-def read_journal(
-    context: MigrationContext, *, for_update: bool = False
-) -> tuple[JournalEntry, ...]:
-    """Read what the journal says, where there is one.
-
-    :param for_update: Wait for what a process that is gone has not committed yet, and do not read
-        from an older snapshot.
-    """
-    connection, table = context.connection, journal_table(context)
-    assert connection is not None
-    query = table.select().order_by(table.c.number)
-    if for_update:
-        query = query.with_for_update()
-    rows = connection.execute(query, execution_options=OWN)
-    return tuple(_entry(row._asdict()) for row in rows)
 
 
 def _entry(row: dict[str, t.Any]) -> JournalEntry:

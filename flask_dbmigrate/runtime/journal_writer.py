@@ -7,8 +7,6 @@ from contextlib import suppress
 import dataclasses
 from datetime import datetime
 from datetime import UTC
-import hashlib
-import sys
 import threading
 import typing as t
 
@@ -18,30 +16,19 @@ import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import MASK
-from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import beginning_with
 from flask_dbmigrate.dialects import facts_of
-from flask_dbmigrate.dialects import in_one_line
+from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.dialects import Kind
-from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.dialects import OWN_TEXT
-from flask_dbmigrate.dialects import separate_connection
-from flask_dbmigrate.errors import ConfigurationError
 
-from .journal import has_journal
-from .journal import journal_table
-from .journal import journal_table_found_here
+from .journal import Journal
 from .journal import JournalEntry
-from .journal import read_journal
 from .journal import State
-from .log import direction_of
-from .origin import Origin
+from .journal_entries import StatementDescriber
 from .preparation.base import is_own
 
 _READS = beginning_with("SELECT|SHOW|DESC|DESCRIBE|EXPLAIN")
-
-_SHOWN = 2000
-"""How many characters of a statement are kept."""
 
 
 class ScriptChangedError(Exception):
@@ -64,56 +51,31 @@ class JournalWriter:
     nothing does before the end of the revision, nothing is written.
 
     :param context: Alembic's context for the database.
+    :param journal: Its journal.
     :param is_on: Whether to write at all.
     :param tell: Is told what was dropped that a statement left when it failed.
     """
 
     def __init__(
-        self, context: MigrationContext, *, is_on: bool, tell: t.Callable[[str], None]
+        self,
+        context: MigrationContext,
+        journal: Journal,
+        *,
+        is_on: bool,
+        tell: t.Callable[[str], None],
     ) -> None:
         self.is_on = is_on and facts_of(context.dialect.name).is_journaled
         self._can_resume = self.is_on
         self._context = context
         self._facts = facts_of(context.dialect.name)
-        self._table = journal_table(context)
+        self._journal = journal
         self._tell = tell
-        self._has_table = self._is_placed = False
-        self._has_rows = False
         self._has_intercepted = False
         self._is_running = self._is_inside = False
         self._thread = threading.get_ident()
         self._known: tuple[JournalEntry, ...] = ()
         self._doubtful: JournalEntry | None = None
-
-    def read(self, *, for_update: bool = False) -> tuple[JournalEntry, ...]:
-        """Read what the journal says.
-
-        :param for_update: As for :func:`.journal.read_journal`.
-        """
-        if not self._facts.is_journaled:
-            return ()
-        self._has_table = self._has_table or has_journal(self._context)
-        if not self._has_table:
-            return ()
-        entries = read_journal(self._context, for_update=for_update)
-        self._has_rows = bool(entries)
-        return entries
-
-    def settle(self) -> set[str] | None:
-        """Wait until what a process that is gone has left is committed or rolled back.
-
-        A server may be about to commit when its client is killed.
-
-        :returns: The heads; None where there is no journal, so that nothing can be left.
-        """
-        if not self._facts.is_journaled or not has_journal(self._context):
-            return None
-        self._has_table = True
-        version = _alembic.version_table(self._context)
-        for table in (version, self._table):
-            self._facts.wait_for_writers(self._connection, table)
-        query = sa.select(version.c.version_num).with_for_update()
-        return set(self._connection.execute(query, execution_options=OWN).scalars())
+        self._failed: JournalEntry | None = None
 
     def resume(self, known: tuple[JournalEntry, ...], doubtful: JournalEntry | None) -> None:
         """Have the next step skip what is done.
@@ -131,27 +93,12 @@ class JournalWriter:
         if not self._has_intercepted:
             _alembic.intercept_statements(self._context, self._around)
             self._has_intercepted = True
-        self._globals = vars(script.module)
-        self._template = JournalEntry(
-            number=0,
-            revision=script.revision,
-            direction=direction_of(step.info),
-            statement="",
-            line=0,
-            digest="",
-            state=State.DONE,
-            fingerprint="",
-            obstacle="",
-            noted=datetime.now(UTC),
-            session=self._session(),
-            **dataclasses.asdict(Origin.here()),
-        )
-        self._number = 0
+        self._statements = StatementDescriber(step.info, script, self._connection, self._session())
         self._pending: list[JournalEntry] = []
         self._obstacle = ""
         self._has_failed = False
         self._is_ordinary = True
-        self._failed: JournalEntry | None = None
+        self._failed = None
         self._change: ScriptChangedError | None = None
         _alembic.surround_function(step, self._following)
 
@@ -189,8 +136,8 @@ class JournalWriter:
         self._is_running = True
         try:
             yield
-            if self._number < len(self._known):
-                self._refuse(self._number + 1, 0)
+            if self._statements.count < len(self._known):
+                self._refuse(self._statements.count + 1, 0)
             if self._change is not None:  # the script may have caught it
                 raise self._change
         finally:
@@ -199,7 +146,7 @@ class JournalWriter:
     @property
     def can_go_on(self) -> bool:
         """Whether another pass can take over from where this one has failed."""
-        return self._can_resume or (self.is_on and not self._has_rows)
+        return self._can_resume or (self.is_on and not self._journal.has_entries)
 
     @property
     def covers_all(self) -> bool:
@@ -207,46 +154,22 @@ class JournalWriter:
         return self._can_resume
 
     def failed(self, connection: sa.Connection) -> None:
-        """Note that the database has refused a statement, or forget it if it was the first.
+        """Note that the step has failed.
 
-        Whether it has done nothing is decided now: later somebody may have changed its table.
-
-        :param connection: Another one: that of the step has rolled back, so that what is in the
-            journal now is committed.
+        :param connection: As for :meth:`.Journal.note_failure`.
         """
-        if not self._has_rows:
-            return
-        number, state = self._table.c.number, self._table.c.state
-        if self._failed is not None and self._has_done_nothing(connection, self._failed):
-            this = (number == self._failed.number) & (state == State.STARTED)
-            connection.execute(self._table.update().where(this).values(state=State.FAILED))
-        harmless = (State.SESSION, State.READ, State.FAILED)
-        done = sa.select(number).where(state.not_in(harmless))
-        if connection.execute(done.limit(1)).first() is None:
-            connection.execute(self._table.delete())
-        connection.commit()
-
-    def _has_done_nothing(self, connection: sa.Connection, failed: JournalEntry) -> bool:
-        """Tell whether a statement that was refused has changed nothing: some drop a few tables."""
-        statement, before = failed.statement, failed.fingerprint
-        if not self._facts.fails_as_a_whole(statement):
-            return False
-        if not before or self._facts.fingerprint(connection, statement) == before:
-            return True
-        return self._facts.has_happened(connection, statement, before) is False
+        self._journal.note_failure(connection, self._failed)
 
     def applied(self) -> None:
         """Forget the step that is complete, in the transaction that writes the version."""
         self._known, self._doubtful = (), None
-        if self._has_rows:
-            self._connection.execute(self._table.delete(), execution_options=OWN)
-            self._has_rows = False
+        self._journal.clear()
 
     def _around(self, construct: t.Any, values: t.Any, execute: _alembic.Execute) -> t.Any:
         """Execute a statement of the script and note it, or skip it."""
         if not self._is_running:
             return execute()
-        entry = self._entry(construct, values)
+        entry = self._statements.of_operation(construct, values)
         if entry.number <= len(self._known):
             return self._again(entry, execute)
         if self._has_failed:
@@ -274,11 +197,11 @@ class JournalWriter:
 
     def _run(self, entry: JournalEntry, execute: _alembic.Execute) -> t.Any:
         """Execute a statement, and note it in the way that suits its kind."""
-        is_autocommit = _is_autocommit(self._connection)
+        autocommits = is_autocommit(self._connection)
         kind = self._facts.kind(entry.statement)
-        if kind is Kind.COMMITTING and is_autocommit:
+        if kind is Kind.COMMITTING and autocommits:
             kind = Kind.BOUND  # a transaction that we know nothing of begins or ends
-        if kind is Kind.ALONE and (is_autocommit or not self._context.impl.transactional_ddl):
+        if kind is Kind.ALONE and (autocommits or not self._context.impl.transactional_ddl):
             return self._alone(entry, execute)
         if kind is Kind.BOUND:
             self._obstruct(f"it needs its session ({entry.statement[:40]})", entry.line)
@@ -287,11 +210,11 @@ class JournalWriter:
             self._flush()
             self._is_ordinary = self._is_ordinary and kind is not Kind.BOUND
             return execute()
-        if is_autocommit and kind is not Kind.SESSION and not self._obstacle:
+        if autocommits and kind is not Kind.SESSION and not self._obstacle:
             return self._in_transaction(entry, execute)
         result = execute()
         self._note(entry, state=State.SESSION if kind is Kind.SESSION else State.DONE)
-        if is_autocommit or not self._is_ordinary:
+        if autocommits or not self._is_ordinary:
             self._flush()
         return result
 
@@ -335,29 +258,6 @@ class JournalWriter:
     def _own(self, statement: str) -> None:
         self._connection.exec_driver_sql(statement, execution_options=OWN_TEXT)
 
-    def _entry(self, construct: t.Any, values: t.Any) -> JournalEntry:
-        """Describe a statement."""
-        self._number += 1
-        text, parameters = _compiled(construct, self._context.dialect)
-        digest = hashlib.sha256(repr((in_one_line(text), parameters, values)).encode())
-        shown = without_secrets(in_one_line(text), self._connection.engine.url)
-        return dataclasses.replace(
-            self._template,
-            number=self._number,
-            statement=shown[:_SHOWN],
-            line=self._line(),
-            digest=digest.hexdigest()[:32],
-        )
-
-    def _line(self) -> int:
-        """Find out which line of the script is running."""
-        frame = sys._getframe()
-        while frame is not None:
-            if frame.f_globals is self._globals:
-                return frame.f_lineno
-            frame = frame.f_back  # type: ignore[assignment]
-        return 0
-
     def _obstruct(self, reason: str, line: int) -> None:
         """Note with the next statement why the revision cannot be resumed."""
         if not self._obstacle:
@@ -373,61 +273,12 @@ class JournalWriter:
         """Write what waits, in the transaction that is going to be committed."""
         if not self._pending:
             return
-        if not self._is_placed:  # before the script can look in another schema
-            self._table, self._is_placed = journal_table_found_here(self._context), True
-        if not self._has_table:
-            self._create_table()
         if self._doubtful is not None:
-            known = len(self._known)
-            self._execute(self._table.delete().where(self._table.c.number > known))
+            self._journal.forget_from(len(self._known) + 1)
             self._doubtful = None
-        rows = [
-            {**dataclasses.asdict(entry), "noted": entry.noted.replace(tzinfo=None)}
-            for entry in self._pending
-        ]
-        has_savepoint = bool(self._obstacle) and self._set_savepoint()
-        try:
-            self._execute(self._table.insert().inline(), rows)
-        except sa.exc.DBAPIError:
-            if not self._obstacle:  # under LOCK TABLES there is no other table to write to
-                raise
-            if has_savepoint:  # after SET ROLE it may be refused: the script's own work is to stay
-                self._own("ROLLBACK TO SAVEPOINT dbmigrate_journal")
-            return
-        self._pending.clear()
-        self._has_rows = True
-
-    def _set_savepoint(self) -> bool:
-        """Set a savepoint, if there is a transaction that an error would end."""
-        if not self._context.impl.transactional_ddl or _is_autocommit(self._connection):
-            return False
-        try:
-            self._own("SAVEPOINT dbmigrate_journal")
-        except sa.exc.DBAPIError:
-            return False
-        return True
-
-    def _execute(self, statement: sa.Executable, *rows: t.Any) -> None:
-        self._connection.execute(statement, *rows, execution_options=OWN)
-
-    def _create_table(self) -> None:
-        """Create the journal, where that commits on a connection of its own: here nothing may."""
-        connection = self._connection
-        try:
-            if self._context.impl.transactional_ddl:
-                self._table.create(connection, checkfirst=True)
-            else:
-                with separate_connection(connection.engine) as separate:
-                    self._table.create(separate, checkfirst=True)
-                    separate.commit()
-        except sa.exc.DBAPIError as error:
-            said = self._facts.message(error.orig or error).rstrip(".")
-            raise ConfigurationError(
-                f"The journal '{self._table.name}' cannot be created: {said}.",
-                hint="Create it as a user who may, or set 'DBMIGRATE_JOURNAL = False': a revision "
-                "that is stopped half-way cannot be resumed then.",
-            ) from error
-        self._has_table = True
+        # with an obstacle nothing is lost: it is not resumed
+        if self._journal.write(self._pending, is_essential=not self._obstacle):
+            self._pending.clear()
 
     @contextmanager
     def _inside(self) -> t.Iterator[None]:
@@ -457,31 +308,11 @@ class JournalWriter:
         if not self._is_running or is_ours:
             return
         with self._inside():
-            line = self._line()
-            self._obstruct("it works through 'op.get_bind()' or a session", line)
-            self._number += 1
-            if self._number <= len(self._known):
-                self._refuse(self._number, line)
-            entry = dataclasses.replace(
-                self._template,
-                number=self._number,
-                state=State.READ if _READS.match(statement) else State.DONE,
-                statement=without_secrets(in_one_line(statement), connection.engine.url)[:_SHOWN],
-                line=line,
-            )
-            self._note(entry)
+            entry = self._statements.of_text(statement)
+            self._obstruct("it works through 'op.get_bind()' or a session", entry.line)
+            if entry.number <= len(self._known):
+                self._refuse(entry.number, entry.line)
+            self._note(entry, state=State.READ if _READS.match(statement) else State.DONE)
             is_transactional = self._facts.kind(statement) is Kind.TRANSACTIONAL
-            if not is_transactional or _is_autocommit(self._connection):
+            if not is_transactional or is_autocommit(self._connection):
                 self._flush()
-
-
-def _compiled(construct: t.Any, dialect: sa.Dialect) -> tuple[str, t.Any]:
-    """Write a statement as the dialect does, and tell the parameters that are part of it."""
-    if not isinstance(construct, sa.ClauseElement):
-        return str(construct), None
-    compiled = construct.compile(dialect=dialect)
-    return str(compiled), compiled.params
-
-
-def _is_autocommit(connection: sa.Connection) -> bool:
-    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"

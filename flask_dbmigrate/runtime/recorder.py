@@ -20,6 +20,7 @@ from flask_dbmigrate.errors import UnknownDatabaseRevisionError
 from flask_dbmigrate.script.pending import unknown_heads
 
 from .edited import report_edited
+from .journal import Journal
 from .journal import JournalEntry
 from .journal_writer import JournalWriter
 from .log import applied_entries
@@ -129,13 +130,23 @@ class Recorder:
             is_on=self.settings.log and not context.as_sql and not self.is_look,
             tell=lambda reason: self.listener.log_unavailable(key, reason),
         )
-        journal = JournalWriter(
+        journal = Journal(context)
+        journal_writer = JournalWriter(
             context,
+            journal,
             is_on=self.settings.journal and preparation.knows_commits and not self.is_look,
             tell=lambda name: self.listener.leftover_dropped(key, name),
         )
         visit = Visit(
-            key, context, self.directory, arguments, statements, log, journal, preparation
+            key,
+            context,
+            self.directory,
+            arguments,
+            statements,
+            log,
+            journal,
+            journal_writer,
+            preparation,
         )
         self.visits.append(visit)
         return visit
@@ -217,7 +228,7 @@ class Recorder:
         visit.statements.count = 0
         visit.script = script
         _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
-        visit.journal.before_step(step, script)
+        visit.journal_writer.before_step(step, script)
 
     def _finish(self, visit: Visit, description: str, seconds: float) -> None:
         step = self._applied
@@ -246,7 +257,7 @@ class Recorder:
         visit.heads = tuple(sorted(heads))
         self._applied, self._statements = step, visit.statements.count
         visit.log.applied()
-        visit.journal.applied()
+        visit.journal_writer.applied()
 
     def try_again(self, conflict: Conflict) -> bool:
         """Wait until a step that a lock stopped may be tried again; False if it has failed."""
@@ -264,7 +275,7 @@ class Recorder:
         conflict = visit.preparation.conflict(error)
         if conflict is None or any(visit.is_half_undone for visit in self.visits):
             return False
-        if visit.journal.can_go_on:
+        if visit.journal_writer.can_go_on:
             conflict = replace(conflict, is_repeatable=True)
         if not self.try_again(conflict):
             return False

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import safe_url
 
+from .journal import Journal
 from .journal_writer import JournalWriter
 from .log_writer import LogWriter
 from .preparation import Preparation
@@ -32,7 +33,8 @@ class Visit:
     :param arguments: What env.py gives to the functions of scripts.
     :param statements: Counts what the running step executes.
     :param log: Writes what is run.
-    :param journal: Writes what of a step cannot be rolled back.
+    :param journal: What of a revision was executed that cannot be rolled back.
+    :param journal_writer: Writes it.
     :param preparation: What is done to env.py's connection.
     :param before: The heads the database was at when the visit began.
     :param heads: The heads it is at after the steps run so far.
@@ -48,7 +50,8 @@ class Visit:
     arguments: t.Mapping[str, t.Any]
     statements: StatementCounter
     log: LogWriter
-    journal: JournalWriter
+    journal: Journal
+    journal_writer: JournalWriter
     preparation: Preparation
     before: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
@@ -83,7 +86,7 @@ class Visit:
         return (
             bool(self.steps)
             and not is_transactional
-            and not self.journal.covers_all
+            and not self.journal_writer.covers_all
             and _alembic.is_in_transaction(self.context)
         )
 

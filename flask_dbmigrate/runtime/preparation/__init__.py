@@ -6,6 +6,7 @@ import typing as t
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.runtime.settings import RunSettings
 
 from .base import Conflict as Conflict
@@ -28,7 +29,7 @@ def prepare(
     :param settings: The limits that the command was given.
     :param try_again: Waits until a statement may be tried again, or says that there is no try left.
     """
-    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+    if is_autocommit(connection):
         return Preparation()
     match connection.dialect.name:
         case "postgresql":

@@ -11,6 +11,7 @@ import typing as t
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.runtime.settings import RunSettings
 
@@ -106,7 +107,7 @@ class PostgreSQLTimeouts(TransactionPerRevision):
         """Set the limits that suit a statement."""
         self._end_watch()  # of one whose failure the revision expected
         self._watch = None
-        if is_own(context) or _is_autocommit(connection):
+        if is_own(context) or is_autocommit(connection):
             return
         if _SETS_LOCK_TIMEOUT.search(statement):  # the revision knows better
             self._is_left_alone = True
@@ -166,7 +167,3 @@ def _end_what_the_driver_began(connection: sa.Connection, options: t.Mapping[str
     """
     if options.get("isolation_level") == "AUTOCOMMIT" and not connection.in_transaction():
         connection.connection.rollback()
-
-
-def _is_autocommit(connection: sa.Connection) -> bool:
-    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"

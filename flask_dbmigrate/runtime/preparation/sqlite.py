@@ -16,6 +16,7 @@ from alembic.script import Script
 import sqlalchemy as sa
 
 from flask_dbmigrate.dialects import has_own_connections
+from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.runtime.settings import RunSettings
 
@@ -176,8 +177,7 @@ class SQLiteTransactions(TransactionPerRevision):
 
     def _begin(self, connection: sa.Connection) -> None:
         """Begin a transaction, whatever the driver has begun."""
-        is_autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-        if is_autocommit or not self._settings.is_transactional:
+        if is_autocommit(connection) or not self._settings.is_transactional:
             return
         self._call(self._settings.apply)  # again: SQLAlchemy resets some after 'autocommit_block()'
         self._is_beginning = True

@@ -12,7 +12,7 @@ from alchemical.aio import Alchemical
 from alchemical.aio import Model
 from alembic import command
 from flask import Flask
-from harness import OUR_TABLES
+from harness import ALL_OUR_TABLES
 import pytest
 import servers
 import sqlalchemy as sa
@@ -44,7 +44,7 @@ def url(postgresql_server: servers.PostgreSQL) -> Iterator[str]:
 def tables(url: str) -> set[str]:
     """The tables of a PostgreSQL database."""
     engine = sa.create_engine(url.replace("asyncpg", "psycopg"), poolclass=sa.NullPool)
-    return set(sa.inspect(engine).get_table_names()) - OUR_TABLES
+    return set(sa.inspect(engine).get_table_names()) - ALL_OUR_TABLES
 
 
 def main_job() -> None:

@@ -10,7 +10,7 @@ import typing as t
 
 from alembic import command
 from flask import Flask
-from harness import OUR_TABLES
+from harness import ALL_OUR_TABLES
 from harness import Project
 import pytest
 import sqlalchemy as sa
@@ -96,7 +96,7 @@ def test_transaction_of_a_connection_is_its_owners(postgresql: Place, upgrade: U
         upgrade(postgresql.migrate, connection)
         assert connection.get_transaction() is transaction
         assert transaction.is_active
-        assert set(sa.inspect(connection).get_table_names()) - OUR_TABLES == {"one"}
+        assert set(sa.inspect(connection).get_table_names()) - ALL_OUR_TABLES == {"one"}
         transaction.rollback()
     assert postgresql.project.inspect() == []
 
@@ -147,7 +147,7 @@ def test_settings_of_a_connection_stay(postgresql: Place, upgrade: Upgrade) -> N
         assert connection.exec_driver_sql("SHOW search_path").scalar() == "shop"
         connection.rollback()
     tables = sa.inspect(engine).get_table_names(schema="shop")
-    assert set(tables) - OUR_TABLES == {"one"}
+    assert set(tables) - ALL_OUR_TABLES == {"one"}
 
 
 def test_failure_on_a_connection(postgresql: Place) -> None:

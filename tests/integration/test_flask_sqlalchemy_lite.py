@@ -9,7 +9,7 @@ import typing as t
 
 from flask import Flask
 from flask_sqlalchemy_lite import SQLAlchemy
-from harness import OUR_TABLES
+from harness import ALL_OUR_TABLES
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
@@ -55,7 +55,7 @@ def _in_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def tables(folder: Path, name: str) -> set[str]:
     """The tables of a database file."""
     engine = sa.create_engine(f"sqlite:///{folder / name}", poolclass=sa.NullPool)
-    return set(sa.inspect(engine).get_table_names()) - OUR_TABLES
+    return set(sa.inspect(engine).get_table_names()) - ALL_OUR_TABLES
 
 
 @pytest.mark.parametrize("setting", ["SQLALCHEMY_ENGINES", "SQLALCHEMY_ASYNC_ENGINES"])

@@ -9,6 +9,7 @@ import typing as t
 
 from alchemical.flask import Alchemical
 from flask import Flask
+from harness import ALL_OUR_TABLES
 from harness import OUR_TABLES
 import pytest
 import sqlalchemy as sa
@@ -171,7 +172,7 @@ def test_plain_sqlalchemy_with_several_databases(app: Flask, tmp_path: Path) -> 
     tables = []
     for key in keys:
         engine = sa.create_engine(urls[key], poolclass=sa.NullPool)
-        tables.append(set(sa.inspect(engine).get_table_names()) - OUR_TABLES)
+        tables.append(set(sa.inspect(engine).get_table_names()) - ALL_OUR_TABLES)
     assert (keys, tables) == (["default", "user-data"], [{"thing"}, {"other"}])
 
 

@@ -47,8 +47,11 @@ with db.engine.connect() as connection:
 """
 """An env.py that knows nothing of this package."""
 
-OUR_TABLES = {"alembic_version", "alembic_version_log", "alembic_version_journal"}
+OUR_TABLES = {"alembic_version", "alembic_version_log"}
 """What a run makes in a database for itself."""
+
+ALL_OUR_TABLES = OUR_TABLES | {"alembic_version_journal"}
+"""The same where something cannot be rolled back."""
 
 APP = """
 from flask import Flask
@@ -234,8 +237,8 @@ class Project:
         return path
 
     def tables(self, url: str | None = None) -> set[str]:
-        """List the tables of a database, the version table and the log left out."""
-        return set(self.inspect(url)) - OUR_TABLES
+        """List the tables of a database, our own left out."""
+        return set(self.inspect(url)) - ALL_OUR_TABLES
 
     def inspect(self, url: str | None = None) -> list[str]:
         """List all tables of a database."""

@@ -136,3 +136,13 @@ def kill(killer: Killer, moment: int | str, *, is_sent: bool = False) -> None:
     """Kill an upgrade at a moment."""
     ended = killer.run("upgrade", kill=moment, is_sent=is_sent)
     assert ended.code == -9, f"{moment}: {ended.output}"
+
+
+def of_revision(ended: Ended) -> list[str]:
+    """List the moments from where the log is ready on: then the revision begins."""
+    *_, last = (
+        number
+        for number, moment in enumerate(ended.moments)
+        if "SELECT alembic_version_log" in moment
+    )
+    return ended.moments[last:]

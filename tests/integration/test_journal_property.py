@@ -142,24 +142,27 @@ def changes_of_indexes(schema: Schema, more: str = "") -> Iterator[Step]:
                 yield f"op.create_index('{name}', '{table}', ['{column}']{more})", after
 
 
-def mysql_specials(schema: Schema) -> Iterator[Step]:
+def mysql_session(schema: Schema) -> Iterator[Step]:
     for digits in (1, 2):
         yield sql(f"SET SESSION div_precision_increment = {digits}"), schema
-    yield sql("INSERT INTO told SELECT 1 / 3"), schema
+        yield sql(f"INSERT INTO told SELECT {digits} / 3"), schema
+
+
+def mysql_specials(schema: Schema) -> Iterator[Step]:
     yield sql("CREATE OR REPLACE VIEW v AS SELECT n FROM counter"), schema
     for table in schema.tables:
         yield sql(f"ALTER TABLE {table} ADD INDEX (k)"), schema
         yield sql(f"ANALYZE TABLE {table}"), schema
 
 
-def postgresql_specials(schema: Schema) -> Iterator[Step]:
+def postgresql_session(schema: Schema) -> Iterator[Step]:
     for word in ("one", "two"):
         yield sql(f"SET my.word = '{word}'"), schema
-    yield sql("INSERT INTO told SELECT current_setting('my.word', true)"), schema
-    yield sql("CREATE OR REPLACE VIEW v AS SELECT n FROM counter"), schema
+        yield sql("INSERT INTO told SELECT current_setting('my.word', true)"), schema
 
 
 def outside_of_transactions(schema: Schema) -> Iterator[Step]:
+    yield sql("CREATE OR REPLACE VIEW v AS SELECT n FROM counter"), schema
     yield from changes_of_indexes(schema, ", postgresql_concurrently=True")
     for table in schema.tables:
         yield sql(f"CREATE INDEX CONCURRENTLY ON {table} (k)"), schema
@@ -254,7 +257,7 @@ def completes(rig: Rig, script: list[str], kills: list[float]) -> None:
 
 
 @TRIES
-@given(script=scripts(kinds=(*ANYWHERE, mysql_specials)), kills=KILLS)
+@given(script=scripts(kinds=(*ANYWHERE, mysql_session, mysql_specials)), kills=KILLS)
 def test_any_script_on_mysql(mysql: Rig, script: list[str], kills: list[float]) -> None:
     """On MariaDB each statement is executed once, and none is left out."""
     completes(mysql, script, kills)
@@ -263,8 +266,8 @@ def test_any_script_on_mysql(mysql: Rig, script: list[str], kills: list[float]) 
 @TRIES
 @given(
     script=scripts(
-        kinds=(*ANYWHERE, postgresql_specials),
-        in_block=(*ANYWHERE, postgresql_specials, outside_of_transactions, outside_of_transactions),
+        kinds=(*ANYWHERE, postgresql_session),
+        in_block=(*ANYWHERE, postgresql_session, outside_of_transactions, outside_of_transactions),
     ),
     kills=KILLS,
 )

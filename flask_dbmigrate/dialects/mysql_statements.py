@@ -6,6 +6,7 @@ documentation, "SQL statements That Cause an Implicit Commit".
 
 from __future__ import annotations
 
+from collections import Counter
 import hashlib
 import re
 
@@ -38,8 +39,9 @@ _HARMLESS = beginning_with("ANALYZE|OPTIMIZE|CHECK|REPAIR|FLUSH|GRANT|CACHE")
 """To execute one of these twice is the same as once."""
 
 _INVISIBLE = re.compile(
-    r"\b(?:EXCHANGE\s+PARTITION|IMPORT\s+TABLESPACE|DISCARD\s+TABLESPACE|RESTART)\b|^\s*RENAME\b.*,",
-    flags=re.IGNORECASE | re.DOTALL,
+    r"\b(?:(?:EXCHANGE|TRUNCATE)\s+PARTITION|(?:IMPORT|DISCARD)\s+TABLESPACE|RESTART)\b"
+    r"|^\s*CREATE\s+OR\s+REPLACE\s+TABLE\b",
+    flags=re.IGNORECASE,
 )
 """These may do something that does not show in the definition of what they name."""
 
@@ -62,11 +64,23 @@ _OBJECT = re.compile(
     flags=re.IGNORECASE | re.DOTALL,
 )
 _INDEX = re.compile(
-    r"^\s*(?:CREATE|DROP)\s+(?:(?:OR\s+REPLACE|ONLINE|OFFLINE|UNIQUE|FULLTEXT|SPATIAL)\s+)*INDEX\b"
-    rf".*?\bON\s+(?P<names>{_NAME})",
+    r"^\s*(?:CREATE|DROP)\s+(?:(?:OR\s+REPLACE|ONLINE|OFFLINE|UNIQUE|FULLTEXT|SPATIAL)\s+)*INDEX\s+"
+    rf"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?{_IDENTIFIER}\s*(?:\bUSING\s+\w+\s+)?\bON\b\s*(?P<names>{_NAME})",
     flags=re.IGNORECASE | re.DOTALL,
 )
 _TRUNCATED = re.compile(rf"^\s*TRUNCATE\s+(?P<names>{_NAME})", flags=re.IGNORECASE)
+_SCHEMA = re.compile(rf"^{_IDENTIFIER}\s*\.\s*")
+_RENAME = beginning_with("RENAME")
+_ALTER = beginning_with("ALTER")
+_TAKEN = re.compile(
+    r"\b(?:CHANGE|RENAME\s+COLUMN|DROP)\s+(?:COLUMN\s+)?(?:IF\s+EXISTS\s+)?"
+    r"(?!(?:INDEX|KEY|PRIMARY|FOREIGN|CONSTRAINT|CHECK|PARTITION)\b)"
+    rf"({_IDENTIFIER})",
+    flags=re.IGNORECASE,
+)
+_KEPT = re.compile(
+    rf"\bCHANGE\s+(?:COLUMN\s+)?(?:IF\s+EXISTS\s+)?({_IDENTIFIER})\s+\1(?!\w)", flags=re.IGNORECASE
+)
 _SEPARATOR = re.compile(r"\s*(?:,|\bTO\b)\s*", flags=re.IGNORECASE)
 _COMMENTS = re.compile(r"--[^\n]*\n|/\*(?![!M]).*?\*/|#[^\n]*\n", flags=re.DOTALL)
 
@@ -141,10 +155,52 @@ def has_happened(connection: sa.Connection, statement: str, before: str) -> bool
     if not before or not now:
         return None
     if now == before:
-        return None if _INVISIBLE.search(bare) else False
+        is_there = now.replace(_NONE, "").strip()
+        is_invisible = _INVISIBLE.search(bare) or _exchanges_names(bare)
+        return None if is_there and is_invisible else False
+    if _RENAME.match(bare) and not _are_renamed(bare, now):
+        return None  # some of them may be
     if _DROP.match(bare) and not _INDEX.match(bare):
         return None if now.replace(_NONE, "").strip() else True  # it may have dropped some of them
     return True
+
+
+def _exchanges_names(statement: str) -> bool:
+    """Tell whether a name is taken from one thing and given to another, which may look the same."""
+    if _RENAME.match(statement):
+        renamed = _renamed(statement)
+        return not renamed or not {old for old, _ in renamed}.isdisjoint(new for _, new in renamed)
+    found = _OBJECT.match(statement)
+    if found is None or not _ALTER.match(statement):
+        return False
+    words = _KEPT.sub("", statement[found.end() :])
+    named = Counter(map(_plain, re.findall(_IDENTIFIER, words)))
+    taken = Counter(map(_plain, _TAKEN.findall(words)))
+    return any(named[name] > count for name, count in taken.items())
+
+
+def _renamed(statement: str) -> list[tuple[str, str]]:
+    """List the old names of a RENAME with the new ones; empty if it says more than that."""
+    found = _OBJECT.match(statement)
+    if found is None or statement[found.end() :].strip("; \n"):
+        return []
+    names = [_plain(name) for _, name in _objects(statement)]
+    return list(zip(names[::2], names[1::2], strict=True))
+
+
+def _plain(name: str) -> str:
+    """Write a name in the one way that all its spellings have, without the database's."""
+    return _SCHEMA.sub("", name).strip('`"').casefold()
+
+
+def _are_renamed(statement: str, now: str) -> bool:
+    """Tell whether each table has its new name, as far as what there is shows it."""
+    expected: dict[str, bool] = {}
+    for old, new in _renamed(statement):
+        expected |= {old: False, new: True}
+    names = [_plain(name) for _, name in _objects(statement)]
+    found = {name: part != _NONE for name, part in zip(names, now.split(), strict=True)}
+    return found == expected
 
 
 def fails_as_a_whole(statement: str) -> bool:

@@ -35,7 +35,7 @@ _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _NAME = rf"{_IDENTIFIER}(?:\s*\.\s*{_IDENTIFIER})?"
 _CREATE_INDEX = re.compile(
     rf"{COMMENTS}CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+"
-    rf"(?:(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{_IDENTIFIER})\s*)?\bON\s*(?:\bONLY\s*)?(?P<table>{_NAME})",
+    rf"(?:(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{_IDENTIFIER})\s*)?\bON\b\s*(?:\bONLY\b\s*)?(?P<table>{_NAME})",
     flags=re.IGNORECASE | re.DOTALL,
 )
 _DROP_INDEX = re.compile(

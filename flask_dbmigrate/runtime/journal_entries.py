@@ -21,8 +21,8 @@ from .journal import State
 from .log import direction_of
 from .origin import Origin
 
-_SHOWN = 2000
-"""How many characters of a statement are kept."""
+_KEPT = 16_000
+"""How many characters of a statement are kept: what fits into a TEXT of MySQL, 64 KiB."""
 
 
 class StatementDescriber:
@@ -59,10 +59,11 @@ class StatementDescriber:
         :param construct: A construct of SQLAlchemy, or a string.
         :param values: Its parameters.
         """
-        text, parameters = str(construct), None
+        parameters = None
         if isinstance(construct, sa.ClauseElement):
-            compiled = construct.compile(dialect=self._connection.dialect)
-            text, parameters = str(compiled), compiled.params
+            construct = construct.compile(dialect=self._connection.dialect)
+            parameters = construct.params
+        text = str(construct)
         digest = hashlib.sha256(repr((in_one_line(text), parameters, values)).encode())
         return self.of_text(text, digest=digest.hexdigest()[:32])
 
@@ -73,7 +74,7 @@ class StatementDescriber:
         return dataclasses.replace(
             self._template,
             number=self.count,
-            statement=shown[:_SHOWN],
+            statement=shown[:_KEPT],
             line=self._line(),
             digest=digest,
         )

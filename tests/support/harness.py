@@ -357,17 +357,27 @@ class Killer:
         )
 
     def run(
-        self, *arguments: str, kill: int | None = None, block: tuple[str, str] | None = None
+        self,
+        *arguments: str,
+        kill: int | str | None = None,
+        block: tuple[str, str] | None = None,
+        is_sent: bool = False,
     ) -> Ended:
         """Run ``flask db`` with these arguments.
 
-        :param kill: The number of the moment at which it is killed, from 1 on.
+        :param kill: The moment at which it is killed, or its number, from 1 on.
         :param block: The URL and the statement of a session that is begun then: the process is
             killed while its next statement waits for that.
+        :param is_sent: Commit before the kill, as a DDL statement of MariaDB does when it begins.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"arguments": ["db", *arguments], "kill": kill, "block": block}
+        request = {
+            "arguments": ["db", *arguments],
+            "kill": kill,
+            "block": block,
+            "is_sent": is_sent,
+        }
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())

@@ -1,8 +1,9 @@
 """Runs ``flask`` commands in processes that kill themselves at a certain moment.
 
-Reads requests from stdin, one JSON object a line: ``arguments``; ``kill``, the number of the
-moment, or null; ``block``, null or the URL and the statement of a session that is begun at this
-moment, so that the process is killed while its next statement waits for that. Moments are before
+Reads requests from stdin, one JSON object a line: ``arguments``; ``kill``, the moment or its
+number, or null; ``block``, null or the URL and the statement of a session that is begun at this
+moment, so that the process is killed while its next statement waits for that; ``is_sent``, whether
+to commit before the kill, as a DDL statement of MariaDB does when it begins. Moments are before
 and after each statement that a run sends when it has the migration lock, our own statements
 included. Writes an answer a line: exit code (negative: the signal), output, and the statements
 before each moment. Each command is a fork of this process, in which everything is imported already.
@@ -37,9 +38,12 @@ HELD_FOR = 1.0
 class Moments:
     """Counts the moments of a run, and kills the process at one of them."""
 
-    def __init__(self, kill: int | None, block: list[str] | None, record: Path) -> None:
+    def __init__(
+        self, kill: int | str | None, block: list[str] | None, is_sent: bool, record: Path
+    ) -> None:
         self.kill = kill
         self.block = block
+        self.is_sent = is_sent
         self.record = record
         self.passed: list[str] = []
         self.has_lock = False
@@ -47,6 +51,8 @@ class Moments:
     def before(
         self, connection: t.Any, cursor: t.Any, statement: str, values: t.Any, *rest: t.Any
     ) -> None:
+        if self.is_sent and self._is_next(f"before {statement}"):
+            cursor.execute("COMMIT")
         self._pass(f"before {statement}")
 
     def after(
@@ -59,11 +65,15 @@ class Moments:
     def commit(self, connection: t.Any) -> None:
         self._pass("before COMMIT")
 
+    def _is_next(self, moment: str) -> bool:
+        return self.has_lock and self.kill in (moment, len(self.passed) + 1)
+
     def _pass(self, moment: str) -> None:
         if not self.has_lock:
             return
+        is_last = self._is_next(moment)
         self.passed.append(moment)
-        if len(self.passed) == self.kill:
+        if is_last:
             self.write()
             if self.block is None:
                 self.end()
@@ -93,14 +103,11 @@ def start_blocker(url: str, statement: str) -> None:
     select.select([blocker.stdout], [], [], 2)
 
 
-def run(
-    arguments: list[str], kill: int | None, block: list[str] | None, output: Path, record: Path
-) -> None:
+def run(arguments: list[str], output: Path, moments: Moments) -> None:
     """Run a command in this process, and end it."""
     stream = os.open(output, os.O_WRONLY | os.O_CREAT)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    moments = Moments(kill, block, record)
     sa.event.listen(sa.Engine, "before_cursor_execute", moments.before)
     sa.event.listen(sa.Engine, "after_cursor_execute", moments.after)
     sa.event.listen(sa.Engine, "commit", moments.commit)
@@ -116,13 +123,15 @@ def run(
     os._exit(code if isinstance(code, int) else 0)
 
 
-def answer(arguments: list[str], kill: int | None, block: list[str] | None) -> dict[str, t.Any]:
+def answer(
+    arguments: list[str], kill: int | str | None, block: list[str] | None, is_sent: bool
+) -> dict[str, t.Any]:
     """Run a command in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         output, record = Path(folder, "output"), Path(folder, "record")
         process = os.fork()
         if process == 0:
-            run(arguments, kill, block, output, record)
+            run(arguments, output, Moments(kill, block, is_sent, record))
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         moments = json.loads(record.read_text()) if record.exists() else []
         return {"code": code, "output": output.read_text(), "moments": moments}

@@ -97,10 +97,11 @@ def _require_whole(scripts: t.Sequence[Script]) -> None:
             )
         paths[script.revision] = script.path
     labels = {label for script in scripts for label in script.branch_labels or ()}
+    names_and_labels = paths.keys() | labels
     for script in scripts:
         for verb, setting, names, known in (
             ("comes after", "down_revision", script.down_revision, paths.keys()),
-            ("depends on", "depends_on", script.dependencies, paths.keys() | labels),
+            ("depends on", "depends_on", script.dependencies, names_and_labels),
         ):
             for name in as_tuple(names):
                 if name not in known:

@@ -144,17 +144,16 @@ def _parents_first(scripts: list[Script]) -> list[Script]:
 
 _NAMES = {"revision", "down_revision", "branch_labels", "depends_on"}
 _NAME = "|".join(_NAMES)
-_STRING = r"""(?:'[^'"\\\n]*'|"[^'"\\\n]*")"""
-_VALUE = rf"(?:None|{_STRING}|\((?:{_STRING}[, ]*)*,?\)|\[(?:{_STRING}[, ]*)*\])"
 
 _HEAD = re.compile(
     r'(?>"""(?P<doc>[^\\]*?)"""\s*\n)?'
-    r"(?>[ \t]*(?:#[^\n]*)?\n"
+    r"(?P<lines>(?>[ \t]*(?:#[^\n]*)?\n"
     rf"|(?:from [\w.]+ )?import (?![^\n]*\b(?:{_NAME})\b)[\w., ]+\n"
-    + "".join(rf"|{name}(?::[^=\n]*)? *= *(?P<{name}>{_VALUE})[ \t]*\n" for name in sorted(_NAMES))
-    + r")*(?:@|(?:async )?def |\Z)"
+    rf"|(?:{_NAME})\b[^=\n]*=[^\n]*\n)*)(?:@|(?:async )?def |\Z)"
 )
 """What templates write before the first function: a docstring, imports, comments, assignments."""
+
+_LINE = re.compile(rf"^({_NAME}) *(?::[^=\n]*)?=(.*)", flags=re.MULTILINE)
 
 _ASSIGNED = re.compile(rf"\b(?:{_NAME})\b\s*(?::|=(?!=))")
 
@@ -178,17 +177,18 @@ def _at_the_top(data: bytes) -> Identifiers | None:
     found = _HEAD.match(text)
     if found is None or _ASSIGNED.search(text, found.end()) or _CODING.search(data, 0, 200):
         return None
-    values = found.groupdict()
-    if values["revision"] is None or values["down_revision"] is None:
+    try:
+        values = {name: _value(text.strip()) for name, text in _LINE.findall(found["lines"])}
+    except (SyntaxError, ValueError):  # it goes on in the next line, or is computed
         return None
-    doc = values.pop("doc")
-    return _checked({name: _value(text) for name, text in values.items()}, doc)
+    return _checked(values, found["doc"])
 
 
-def _value(text: str | None) -> t.Any:
-    if text is None or text == "None":
+def _value(text: str) -> t.Any:
+    if text == "None":
         return None
-    return text[1:-1] if text[0] in "'\"" else ast.literal_eval(text)
+    bare = text[1:-1]
+    return bare if text == f"'{bare}'" and bare.isalnum() else ast.literal_eval(text)
 
 
 def _in_the_tree(data: bytes) -> Identifiers | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 import functools
 import inspect
+import os
 import traceback
 from types import ModuleType
 import typing as t
@@ -17,7 +18,9 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script
 from alembic.script import ScriptDirectory
 from alembic.script import write_hooks
+from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
+from alembic.util import load_python_file
 import sqlalchemy as sa
 
 from .errors import ScriptError
@@ -46,9 +49,35 @@ def load_scripts(directory: ScriptDirectory) -> t.Iterator[Script]:
     return directory._load_revisions()
 
 
+def load_script(directory: ScriptDirectory, path: str) -> Script | None:
+    """Import a revision script; None if Alembic does not take it for one."""
+    return Script._from_path(directory, path)
+
+
+def import_script(path: str) -> ModuleType:
+    """Import a revision script as a module, as Alembic does."""
+    return load_python_file(*os.path.split(path))
+
+
 def version_locations(directory: ScriptDirectory) -> tuple[str, ...]:
     """Tell the folders that hold a directory's revision scripts."""
     return tuple(str(path) for path in directory._version_locations)
+
+
+def current_scripts(revisions: RevisionMap, heads: tuple[str, ...]) -> set[Script]:
+    """Find the scripts that a version table with these heads stands for.
+
+    On a branch that another one depends on, that is the last one that was applied. It is what
+    ``ScriptDirectory.get_all_current()`` finds; that takes seconds for thousands of revisions.
+    """
+    applied: dict[str, Script] = {}
+    found = list(revisions.get_revisions(heads))
+    while found:
+        script = t.cast("Script | None", found.pop())
+        if script is not None and script.revision not in applied:
+            applied[script.revision] = script
+            found.extend(map(revisions.get_revision, script._all_down_revisions))
+    return {script for script in applied.values() if script.nextrev.isdisjoint(applied)}
 
 
 def upgrade_steps(

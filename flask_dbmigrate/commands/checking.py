@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 
+from flask_dbmigrate import _alembic
 from flask_dbmigrate.autogenerate.drift import Difference
 from flask_dbmigrate.autogenerate.drift import differences
 from flask_dbmigrate.autogenerate.pipeline import compare
@@ -107,7 +108,7 @@ def current(
                 hint="Run 'flask db upgrade'.",
             )
         with clear_errors(workspace.directory):
-            scripts = workspace.directory.get_all_current(visit.before)
+            scripts = _alembic.current_scripts(workspace.directory.revision_map, visit.before)
         url = "" if visit.engine is None else safe_url(visit.engine.url)
         revisions = sorted(map(describe, scripts), key=lambda revision: revision.revision)
         found.append(DatabaseRevisions(visit.key, url, tuple(revisions)))

@@ -11,10 +11,11 @@ from flask_dbmigrate.errors import DataLossError
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import Loss
 from flask_dbmigrate.runtime.visit import Visit
-from flask_dbmigrate.script.calls import Operation
 
-from .planning import read_downgrade
 from .workspace import Workspace
+
+if t.TYPE_CHECKING:
+    from flask_dbmigrate.script.calls import Operation
 
 Agrees = t.Callable[[tuple[Loss, ...]], bool | None]
 """Is told what holds data, or may; says whether to drop it, or None if there is nobody to ask."""
@@ -46,6 +47,8 @@ def find_losses(
 
 def _losses(visit: Visit, target: str) -> t.Iterator[Loss]:
     """Find what is dropped from one database, each table or column once."""
+    from .planning import read_downgrade  # reads scripts, which an upgrade need not
+
     steps = read_downgrade(visit, target).steps
     drops = {operation.text: operation for step in steps for operation in _drops(step.operations)}
     inspector = sa.inspect(visit.context.connection)

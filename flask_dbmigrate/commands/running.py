@@ -20,8 +20,8 @@ from .losses import Agrees
 from .losses import find_losses
 from .losses import nobody
 from .losses import require_agreement
-from .planning import same_downgrade
-from .planning import same_upgrade
+from .targets import same_downgrade
+from .targets import same_upgrade
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import split_range

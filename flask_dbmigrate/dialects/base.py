@@ -87,6 +87,9 @@ class DialectFacts:
     present_schema = ""
     """A query for the schema in which a name without one is looked up now."""
 
+    table_options: t.Mapping[str, t.Any] = {}
+    """Options of ``sqlalchemy.Table`` for tables of our own."""
+
     def identity(self, connection: sa.Connection) -> str | None:
         """Tell what the server itself calls the database, to recognise it under another URL.
 

@@ -89,6 +89,11 @@ class MySQL(DialectFacts):
     leftovers = "has stayed"
     is_journaled = True
     present_schema = "SELECT DATABASE()"
+    table_options: t.Mapping[str, t.Any] = {
+        f"{name}_{option}": value
+        for name in ("mysql", "mariadb")
+        for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"))
+    }
 
     def identity(self, connection: sa.Connection) -> str | None:
         row = connection.exec_driver_sql("SELECT @@hostname, @@port, @@datadir, DATABASE()").one()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import traceback
+import typing as t
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script.revision import RevisionError as AlembicRevisionError
@@ -25,14 +26,15 @@ from flask_dbmigrate.script.directory import shorten
 from flask_dbmigrate.state import MigrateState
 
 from .connection import connection_error
-from .half_applied import examine
-from .half_applied import HalfApplied
 from .journal import Journal
 from .journal_writer import ScriptChangedError
 from .offline import needs_connection
 from .preparation import RefusedError
 from .recorder import Recorder
 from .visit import Visit
+
+if t.TYPE_CHECKING:
+    from .half_applied import HalfApplied
 
 _LEFT_BY_BATCH = r"_alembic_tmp_.*already exists"
 
@@ -222,7 +224,11 @@ def _half_applied(visit: Visit) -> HalfApplied | None:
             visit.journal_writer.failed(connection)
             context = _context_on(connection, visit)
             entries = Journal(context).read()
-            return examine(visit, context, entries).half_applied if entries else None
+            if not entries:
+                return None
+            from .half_applied import examine  # few runs need it
+
+            return examine(visit, context, entries).half_applied
     except sa.exc.SQLAlchemyError:
         return None
 

@@ -13,7 +13,6 @@ from alembic.util import CommandError
 from flask_dbmigrate.databases import MASK
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import HalfAppliedError
-from flask_dbmigrate.script.operations import read_operations
 
 from .journal import JournalEntry
 from .journal import State
@@ -201,6 +200,8 @@ def _after(
     visit: Visit, path: str, last: JournalEntry, state: str
 ) -> t.Iterator[JournaledStatement]:
     """List the operations that come after the last statement, as far as the script can be read."""
+    from flask_dbmigrate.script.operations import read_operations  # few runs need it
+
     engine_name = visit.arguments.get("engine_name")
     for operation in read_operations(path, last.direction, engine_name=engine_name):
         if operation.line > last.line:

@@ -266,10 +266,7 @@ def _describe(context: MigrationContext) -> sa.Table:
         sa.Column(number.name, sa.Integer, primary_key=True, autoincrement=False),
         *(sa.Column(field.name, _TYPES[str(field.type)], nullable=False) for field in others),
         schema=context.version_table_schema,
-        mysql_engine="InnoDB",
-        mariadb_engine="InnoDB",
-        mysql_charset="utf8mb4",
-        mariadb_charset="utf8mb4",
+        **facts_of(context.dialect.name).table_options,
     )
 
 

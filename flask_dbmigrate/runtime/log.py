@@ -14,6 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
 import sqlalchemy as sa
 
+from flask_dbmigrate.dialects import facts_of
+
 from .origin import Origin
 
 
@@ -88,8 +90,7 @@ def log_table(context: MigrationContext) -> sa.Table:
             for field in dataclasses.fields(LogEntry)
         ),
         schema=context.version_table_schema,
-        mysql_charset="utf8mb4",
-        mariadb_charset="utf8mb4",
+        **facts_of(context.dialect.name).table_options,
     )
 
 

@@ -30,7 +30,6 @@ from .preparation import Conflict
 from .preparation import Preparation
 from .result import Listener
 from .result import StepResult
-from .resumption import resumed_first
 from .retry import Retries
 from .settings import RunSettings
 from .statements import StatementCounter
@@ -177,6 +176,8 @@ class Recorder:
         if isinstance(steps, Sequence):  # others go on from where the database is now
             done, steps = steps[: len(visit.steps)], steps[len(visit.steps) :]
         if entries:
+            from .resumption import resumed_first  # few runs need it
+
             steps = resumed_first(
                 visit,
                 entries[-1],

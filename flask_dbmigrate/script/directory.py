@@ -34,6 +34,7 @@ from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.errors import RevisionNotFoundError
 from flask_dbmigrate.errors import ScriptError
 
+from .reader import read_scripts
 from .revisions import as_tuple
 
 
@@ -63,37 +64,49 @@ def open_directory(config: Config) -> ScriptDirectory:
     return directory
 
 
-def _load(directory: ScriptDirectory) -> list[Script]:
-    try:
-        scripts = list(_alembic.load_scripts(directory))
-    except Exception as error:
-        raise _unloadable(directory, error) from error
+def _load(directory: ScriptDirectory) -> t.Sequence[Script]:
+    """Read the scripts; one that is imported later is explained as well if that fails."""
+
+    def load(path: str) -> ModuleType:
+        with _loading(directory):
+            return _alembic.import_script(path)
+
+    with _loading(directory):
+        scripts = read_scripts(directory, load)
     _require_whole(scripts)
     return scripts
 
 
-def _require_whole(scripts: list[Script]) -> None:
+@contextmanager
+def _loading(directory: ScriptDirectory) -> t.Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _unloadable(directory, error) from error
+
+
+def _require_whole(scripts: t.Sequence[Script]) -> None:
     """Check that every revision exists that another one names, and exists once."""
     paths: dict[str, str] = {}
     for script in scripts:
-        path = shorten(script.path)
         if script.revision in paths:
             raise RevisionError(
                 f"Revision '{script.revision}' has two scripts: "
-                f"'{paths[script.revision]}' and '{path}'.",
+                f"'{shorten(paths[script.revision])}' and '{shorten(script.path)}'.",
                 hint="Remove one of them, or give it a 'revision' of its own.",
             )
-        paths[script.revision] = path
+        paths[script.revision] = script.path
     labels = {label for script in scripts for label in script.branch_labels or ()}
+    names_and_labels = paths.keys() | labels
     for script in scripts:
         for verb, setting, names, known in (
             ("comes after", "down_revision", script.down_revision, paths.keys()),
-            ("depends on", "depends_on", script.dependencies, paths.keys() | labels),
+            ("depends on", "depends_on", script.dependencies, names_and_labels),
         ):
             for name in as_tuple(names):
                 if name not in known:
                     raise RevisionError(
-                        f"Revision '{script.revision}' in '{paths[script.revision]}' {verb} "
+                        f"Revision '{script.revision}' in '{shorten(script.path)}' {verb} "
                         f"'{name}', which no script has.",
                         hint=f"Restore the script of '{name}', or correct '{setting}'.",
                     )

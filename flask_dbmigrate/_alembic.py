@@ -225,15 +225,18 @@ def intercept_sequences(
         default = re.match(r"nextval\('(.+?)'::regclass\)", column.get("default") or "")
         if default is None or not isinstance(column["type"], sa.INTEGER | sa.BIGINT):
             return
-        known = owners(table.schema)
-        if default[1] not in known:
+        known, name = owners(table.schema), default[1].replace("''", "'")
+        # SQLAlchemy adds the schema if PostgreSQL finds the sequence without it
+        names = (name, name.removeprefix(f'"{table.schema}".'))
+        sequence = next((name for name in names if name in known), None)
+        if sequence is None:
             ask(inspector, table, column)
-        elif known[default[1]] == column["name"]:
+        elif known[sequence] == column["name"]:
             del column["default"]
             logging.getLogger(PostgresqlImpl.__module__).info(
                 "Detected sequence named '%s' as owned by integer column '%s(%s)', "
                 "assuming SERIAL and omitting",
-                default[1],
+                sequence,
                 table.name,
                 column["name"],
             )

@@ -93,3 +93,12 @@ def test_plain_alembic(start: Start, postgresql_url: str) -> None:
     config = application.migrate.get_config()
     few, many = counts(application, lambda: command.check(config), (None,))
     assert few == many <= LIMIT
+
+
+def test_schema_in_the_search_path(start: Start, postgresql_url: str) -> None:
+    """It is the same where PostgreSQL names the sequences of a schema without the schema."""
+    application = start(
+        url=f"{postgresql_url}?options=-csearch_path%3Dpublic,sales", include_schemas=True
+    )
+    few, many = counts(application, differences, ("sales",))  # Alembic finds some there
+    assert few == many <= LIMIT

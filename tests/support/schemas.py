@@ -8,8 +8,8 @@ import typing as t
 import sqlalchemy as sa
 
 NAMES = ["thing", "Mixed Case", "select", 'with"quote', "ünï", "last"]
-SEQUENCES = ["loose", "Loose Two", "owned"]
-"""Sequences of PostgreSQL that defaults name; no column owns the first two."""
+SEQUENCES = {"loose": "loose", "Loose Two": '"Loose Two"', "owned": "owned"}
+"""Sequences of PostgreSQL, and how defaults name them; no column owns the first two."""
 
 _COLUMNS: list[tuple[list[t.Any], list[str | None]]] = [
     ([sa.String(20), sa.String(30)], [None, "a", "b", "a b", "'a'", "(lower('B'))"]),
@@ -78,8 +78,9 @@ class RandomSchema:
         """Make a column that counts, or does not."""
         prefix = f'"{schema}".' if schema else ""
         type_ = self._choose([sa.Integer(), sa.BigInteger(), sa.SmallInteger()])
-        sequences = [sa.text(f"""nextval('{prefix}"{name}"'::regclass)""") for name in SEQUENCES]
+        sequences = [sa.text(f"nextval('{prefix}{name}')") for name in SEQUENCES.values()]
         # Alembic cannot compare an identity with another default
         identities = [None, sa.Identity(), sa.Identity(always=True)]
-        default = self._choose(self._random.choice([identities, [None, *sequences]]))
-        return sa.Column("counter", type_, server_default=default, nullable=False)
+        default = self._choose(self._random.choice([identities, [*sequences, *sequences[-1:] * 2]]))
+        name = self._random.choice(["counter", "Other Counter"])
+        return sa.Column(name, type_, server_default=default, nullable=False)

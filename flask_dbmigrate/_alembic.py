@@ -5,12 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 import functools
 import inspect
+import logging
 import os
+import re
 import traceback
 from types import ModuleType
 import typing as t
 
+from alembic.autogenerate.compare.util import _InspectorConv
 import alembic.context
+from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
@@ -229,3 +233,61 @@ def failed_in_hook(error: BaseException) -> bool:
 def script_of(step: Step) -> Script | None:
     """Tell which script a step runs; None for a stamp."""
     return getattr(step, "revision", None)
+
+
+def intercept_sequences(
+    context: MigrationContext, owners: t.Callable[[str | None], t.Mapping[str, str | None]]
+) -> None:
+    """Answer from memory what Alembic asks PostgreSQL of each serial column: who owns its sequence.
+
+    Alembic does not compare the default of a column that does.
+
+    :param owners: Is given a schema and tells the column that owns each of its sequences. Alembic
+        goes on to ask about a sequence that is not there.
+    """
+    impl = context.impl
+    if type(impl).autogen_column_reflect is not PostgresqlImpl.autogen_column_reflect:
+        return
+    ask: t.Callable[..., object] = impl.autogen_column_reflect
+
+    def intercept(inspector: sa.Inspector, table: sa.Table, column: t.Any) -> None:
+        default = re.match(r"nextval\('(.+?)'::regclass\)", column.get("default") or "")
+        if default is None or not isinstance(column["type"], sa.INTEGER | sa.BIGINT):
+            return
+        known, name = owners(table.schema), default[1].replace("''", "'")
+        # SQLAlchemy adds the schema if PostgreSQL finds the sequence without it
+        names = (name, name.removeprefix(f'"{table.schema}".'))
+        sequence = next((name for name in names if name in known), None)
+        if sequence is None:
+            ask(inspector, table, column)
+        elif known[sequence] == column["name"]:
+            del column["default"]
+            logging.getLogger(PostgresqlImpl.__module__).info(
+                "Detected sequence named '%s' as owned by integer column '%s(%s)', "
+                "assuming SERIAL and omitting",
+                sequence,
+                table.name,
+                column["name"],
+            )
+
+    impl.autogen_column_reflect = intercept  # type: ignore[method-assign]
+
+
+def cache_tables(
+    inspector: sa.Inspector, schemas: t.Mapping[str | None, tuple[list[str], t.Collection[str]]]
+) -> None:
+    """Read the tables of several schemas at once; Alembic does so with the first schema alone.
+
+    :param schemas: The tables to read of each schema, and all that it has.
+    """
+    cache, read = inspector.info_cache, t.cast("dict[str, t.Any]", {})
+    for schema, (names, available) in schemas.items():
+        if not names:  # would mean all of them
+            continue
+        _InspectorConv(inspector).pre_cache_tables(schema, names, available)
+        for key in [key for key in cache if str(key).startswith("alembic_")]:
+            found = cache.pop(key)
+            if isinstance(found, dict):
+                found = {**read.get(key, {}), **found}
+            read[key] = found
+    cache.update(read)

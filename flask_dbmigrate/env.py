@@ -21,6 +21,7 @@ from flask.cli import ScriptInfo
 import sqlalchemy as sa
 
 from .autogenerate.imports import import_types
+from .autogenerate.reading import read_at_once
 from .autogenerate.scope import limit
 from .compat import log
 from .compat import STATE
@@ -159,6 +160,7 @@ class _Run:
             create_schema_with_version_table(context.get_context())
             limit(context.get_context(), current_state().app, database.key)
             import_types(context.get_context())
+            read_at_once(context.get_context())
 
     def _is_left_out(self, database: Database) -> bool:
         """Tell under plain Alembic what our own commands find out for every env.py."""

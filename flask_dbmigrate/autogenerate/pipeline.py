@@ -19,6 +19,8 @@ from flask_dbmigrate.script.pending import PendingRevisions
 from flask_dbmigrate.state import MigrateState
 
 from .imports import import_types
+from .reading import garbage_collector_paused
+from .reading import read_at_once
 from .scope import KeptTable
 from .scope import limit
 
@@ -63,7 +65,9 @@ def compare(
         require_up_to_date(visit)
         scope = limit(visit.context, state.app, visit.key)
         import_types(visit.context)
-        revision.run_autogenerate(visit.before, visit.context)
+        read_at_once(visit.context)
+        with garbage_collector_paused():
+            revision.run_autogenerate(visit.before, visit.context)
         kept.extend(sorted(scope.kept))
         return ()
 

@@ -222,6 +222,15 @@ class DialectFacts:
         """Look up what belongs to an extension."""
         return ExtensionObjects()
 
+    def sequence_owners(
+        self, connection: sa.Connection, schema: str | None
+    ) -> dict[str, str | None]:
+        """Tell the name of the column that owns each sequence of a schema, if one does.
+
+        :param schema: None for the sequences that are found without a schema.
+        """
+        return {}
+
 
 def described(name: str, *details: str | None, query: str | None) -> str:
     """Describe a session in one line.

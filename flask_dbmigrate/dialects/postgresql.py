@@ -9,6 +9,7 @@ import typing as t
 
 import sqlalchemy as sa
 
+from . import postgresql_sequences
 from . import postgresql_statements
 from .base import Blocker
 from .base import Cancellation
@@ -210,6 +211,11 @@ class PostgreSQL(DialectFacts):
             else:
                 tables.update({(schema, table), (None if is_visible else schema, table)})
         return ExtensionObjects(frozenset(schemas), frozenset(tables))
+
+    def sequence_owners(
+        self, connection: sa.Connection, schema: str | None
+    ) -> dict[str, str | None]:
+        return postgresql_sequences.sequence_owners(connection, schema)
 
     def cancellation(self, dbapi_connection: t.Any) -> Cancellation:
         """libpq has a way of its own, which leads through a pooler, too."""

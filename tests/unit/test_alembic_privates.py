@@ -6,6 +6,7 @@ from pathlib import Path
 import typing as t
 
 from alembic import context
+from alembic.autogenerate.compare.util import _InspectorConv
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
@@ -165,3 +166,45 @@ def test_version_table() -> None:
     options = {"version_table": "versions", "version_table_schema": "log"}
     context = MigrationContext.configure(dialect_name="postgresql", opts=options)
     assert _alembic.version_table(context).fullname == "log.versions"
+
+
+def test_intercept_sequences() -> None:
+    """The default of the column that owns its sequence is dropped, any other one is kept."""
+    context = MigrationContext.configure(dialect_name="postgresql")
+    _alembic.intercept_sequences(context, lambda _: {"a_id_seq": "id", "free": None})
+    table = sa.Table("a", sa.MetaData())
+
+    def reflect(**column: t.Any) -> dict[str, t.Any]:
+        context.impl.autogen_column_reflect(None, table, column)  # type: ignore[no-untyped-call]
+        return column
+
+    default = "nextval('{}'::regclass)".format
+    owned = reflect(name="id", type=sa.BIGINT(), default=default("a_id_seq"))
+    assert "default" not in owned
+    for name, type_, sequence in (
+        ("other", sa.INTEGER(), "a_id_seq"),
+        ("id", sa.SMALLINT(), "a_id_seq"),
+        ("id", sa.INTEGER(), "free"),
+    ):
+        assert "default" in reflect(name=name, type=type_, default=default(sequence))
+    assert reflect(name="id", type=sa.INTEGER(), default="1")["default"] == "1"
+    with pytest.raises(AttributeError, match="_operation_context"):  # Alembic asks the inspector
+        reflect(name="id", type=sa.INTEGER(), default=default("elsewhere.seq"))
+
+
+def test_cache_tables(tmp_path: Path) -> None:
+    """What is read of several schemas is what Alembic looks into, and it reads nothing more."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ATTACH ':memory:' AS other")
+        connection.exec_driver_sql("CREATE TABLE one (id INTEGER)")
+        connection.exec_driver_sql("CREATE TABLE other.two (id INTEGER)")
+        inspector = sa.inspect(connection)
+        schemas = {None: (["one"], ["one"]), "other": (["two"], ["two"])}
+        _alembic.cache_tables(inspector, t.cast("t.Any", schemas))
+        sa.event.listen(engine, "before_cursor_execute", lambda *_: pytest.fail("it reads again"))
+        for schema, name in ((None, "one"), ("other", "two")):
+            table = sa.Table(name, sa.MetaData(), schema=schema)
+            _InspectorConv(inspector).reflect_table(table)
+            assert table.columns.keys() == ["id"]
+    engine.dispose()

@@ -1,9 +1,12 @@
-"""Speed, memory and statements beside Flask-Migrate, Flask-Alembic and the plain ``alembic``.
+"""Compare speed, memory and statements with Flask-Migrate, Flask-Alembic and ``alembic``.
 
 ``python benchmarks/compare.py`` installs this checkout as a wheel and the others from the package
 index into a fresh environment, writes the same application and the same revisions for each, and
 runs each command as a process of its own, the tools in turn. It prints medians, in brackets the
 ratio to Flask-Migrate, and whether the goals are met.
+
+This process itself stays small, for what it needs counts as the least that a child needs: it does
+not import SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import ExitStack
-from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
+from functools import partial
+import itertools
 import json
 import os
 from pathlib import Path
@@ -43,8 +48,9 @@ from generator import write_revisions
 
 CHECKOUT = Path(__file__).parents[1]
 PEERS = ["Flask-Migrate==4.1.0", "Flask-Alembic", "alembic", "psycopg[binary]", "pymysql"]
-SHOWN = (APP, *MIGRATING)
+WIDTHS = {APP.name: 13, **{tool.name: max(13, len(tool.name) + 1) for tool in MIGRATING}}
 SINGLE = "--single-transaction"
+METRICS = ("wall s", "CPU s", "memory MB")
 
 EXECUTE = """
 import sys, sqlalchemy as sa
@@ -65,38 +71,46 @@ class FailedError(Exception):
 
 
 @dataclass(frozen=True)
-class Goal:
-    """An upper limit, as a multiple of another tool's figure if one is named."""
-
-    limit: float
-    of: str | None = FLASK_MIGRATE.name
-
-    def __str__(self) -> str:
-        return f"<= {self.limit:g}" if self.of is None else f"<= {self.limit:g} x {self.of}"
-
-    def ratio(self, figures: Figures) -> float | None:
-        """Divide our figure by what it is measured by."""
-        ours, other = figures.get(OURS.name), figures.get(self.of, "") if self.of else 1.0
-        if isinstance(ours, str) or isinstance(other, str) or ours is None:
-            return None
-        return ours / other
-
-
-@dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table, with an upper limit for us if there is a goal.
+
+    :param of: The tool of whose figure the limit is a multiple.
+    """
 
     label: str
     metric: str
     figures: Figures
-    goal: Goal | None = None
+    limit: float | None = None
+    of: str | None = FLASK_MIGRATE.name
 
-    @property
-    def met(self) -> bool | None:
-        """Whether the goal is reached; None if there is none."""
-        if self.goal is None or (ratio := self.goal.ratio(self.figures)) is None:
-            return None
-        return ratio <= self.goal.limit
+    def ratio(self, tool: str, to: str | None) -> float | None:
+        """Divide the figures of two tools."""
+        figure, other = self.figures.get(tool), self.figures.get(to) if to else 1.0
+        if isinstance(figure, float) and isinstance(other, float):
+            return figure / other if other else None
+        return None
+
+    def goal(self) -> str:
+        """Tell the goal, and whether it is met."""
+        if self.limit is None:
+            return ""
+        ratio = self.ratio(OURS.name, self.of)
+        met = "unknown" if ratio is None else "met" if ratio <= self.limit else "missed"
+        factor = f" x {self.of}" if self.of == APP.name else ""
+        return f"<= {self.limit:g}{factor}: {met}"
+
+    def cell(self, tool: str) -> str:
+        """Write a figure, and its ratio to Flask-Migrate's."""
+        figure, ratio = self.figures.get(tool, "-"), self.ratio(tool, FLASK_MIGRATE.name)
+        if isinstance(figure, str):
+            return figure
+        digits = 2 if self.metric.endswith(" s") else 0
+        return f"{figure:.{digits}f}" + (f" ({ratio:.2f})" if ratio is not None else "")
+
+    def as_json(self) -> dict[str, object]:
+        """Make all of it plain data."""
+        ratios = {tool: self.ratio(tool, FLASK_MIGRATE.name) for tool in self.figures}
+        return {**vars(self), "ratios to Flask-Migrate": ratios, "goal": self.goal()}
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,7 @@ class Run:
 
     folder: Path
     command: list[str]
-    prepare: Callable[[], None] = lambda: None
+    prepare: Callable[[], object] = lambda: None
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -119,68 +133,62 @@ class Workplace:
     rounds: int
     stack: ExitStack
 
-    def execute(self, run: Run) -> dict[str, float]:
-        """Run a process and tell what it took.
+    def execute(self, run: Run) -> tuple[float, ...]:
+        """Run a process, and tell each metric.
 
         :raises FailedError: if its exit code is not 0.
         """
-        kept = ("PYTHON", "FLASK_", "DBMIGRATE_")
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(kept)}
         run.prepare()
+        hidden = ("PYTHON", "FLASK_", "DBMIGRATE_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        environment |= run.environment
         command = [str(self.programs / run.command[0]), *run.command[1:]]
-        with tempfile.TemporaryFile() as output:
+        with tempfile.TemporaryFile() as log:
             started = time.perf_counter()
             process = subprocess.Popen(
-                command,
-                cwd=run.folder,
-                env=environment | run.environment,
-                stdout=output,
-                stderr=output,
+                command, cwd=run.folder, env=environment, stdout=log, stderr=log
             )
             _, status, usage = os.wait4(process.pid, 0)
             wall = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode != 0:
-                output.seek(0)
-                text = output.read().decode(errors="replace")
-                print(*command, "\n", text[-2000:], file=sys.stderr)
-                raise FailedError("none" if "No such" in text else f"exit {process.returncode}")
-        cpu = usage.ru_utime + usage.ru_stime
-        return {"wall s": wall, "CPU s": cpu, "memory MB": usage.ru_maxrss / 1024}
+            log.seek(0)
+            text = log.read().decode(errors="replace") if process.returncode else ""
+        if process.returncode:
+            print(*command, f"\n{text[-2000:]}", file=sys.stderr)
+            missing = "No such command" in text
+            raise FailedError("no command" if missing else f"exit code {process.returncode}")
+        return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
     def measure(self, runs: dict[str, Run], *, times: int = 1) -> dict[str, Figures]:
-        """Run all in turn, and give each metric's medians; the first round does not count."""
-        results: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
-        failed: Figures = {}
+        """Run all in turn, and give medians by metric; the first round does not count."""
+        results: dict[str, list[tuple[float, ...]]] = {name: [] for name in runs}
+        failed: dict[str, str] = {}
         for _ in range(self.rounds * times + 1):
-            for name, run in runs.items():
+            for name in [name for name in runs if name not in failed]:
                 try:
-                    if name not in failed:
-                        results[name].append(self.execute(run))
+                    results[name].append(self.execute(runs[name]))
                 except FailedError as error:
                     failed[name] = str(error)
+        medians = {
+            name: [statistics.median(figures) for figures in zip(*measured[1:], strict=True)]
+            for name, measured in results.items()
+            if name not in failed
+        }
         return {
-            metric: failed
-            | {
-                name: statistics.median(one[metric] for one in measured[1:])
-                for name, measured in results.items()
-                if name not in failed
-            }
-            for metric in ("wall s", "CPU s", "memory MB")
+            metric: failed | {name: figures[number] for name, figures in medians.items()}
+            for number, metric in enumerate(METRICS)
         }
 
-    def count(self, run: Run) -> int:
+    def count(self, run: Run) -> float:
         """Count the statements that a process sends."""
         file = self.folder / "statements"
-        file.unlink(missing_ok=True)
-        environment = {**run.environment, STATEMENTS: str(file)}
-        self.execute(Run(run.folder, run.command, run.prepare, environment))
-        return len(file.read_text().splitlines())
+        file.write_text("")
+        self.execute(replace(run, environment={STATEMENTS: str(file)}))
+        return float(len(file.read_text().splitlines()))
 
     def site(self, tool: Tool, *, models: int = 10, revisions: int = 1, url: str = "") -> Path:
-        """Write an application and a migration directory."""
-        kind = url and "-" + urlsplit(url).path[1:]
-        folder = self.folder / f"{models}-{revisions}{kind}" / tool.name
+        """Write an application and a migration directory, unless they are there."""
+        folder = self.folder / f"{models}-{revisions}-{urlsplit(url).path[1:]}" / tool.name
         if folder.exists():
             return folder
         folder.mkdir(parents=True)
@@ -193,20 +201,16 @@ class Workplace:
             complete_alembic(folder, url)
         return folder
 
-    def database(self, backend: str) -> tuple[str, Callable[[], None]]:
-        """Name a new database on a server, and how to empty it; it is dropped in the end."""
-        server = self.servers[backend]
+    def database(self, backend: str) -> tuple[str, Callable[[], object]]:
+        """Create a database on a server; tell its URL and how to empty it."""
         name = f"dbmigrate_benchmark_{uuid.uuid4().hex[:8]}"
         force = " WITH (FORCE)" if backend == "PostgreSQL" else ""
-        drop, create = f"DROP DATABASE IF EXISTS {name}{force}", f"CREATE DATABASE {name}"
-        execute = ["python", "-c", EXECUTE, server]
-        self.stack.callback(self.execute, Run(self.folder, [*execute, drop]))
-        url = urlsplit(server)._replace(path=f"/{name}").geturl()
-        return url, lambda: void(self.execute(Run(self.folder, [*execute, drop, create])))
-
-
-def void(_: object) -> None:
-    """Forget a result."""
+        drop = ["python", "-c", EXECUTE, self.servers[backend], f"DROP DATABASE {name}{force}"]
+        create = f"CREATE DATABASE {name}"
+        self.execute(Run(self.folder, [*drop[:-1], create]))
+        self.stack.callback(self.execute, Run(self.folder, drop))
+        url = urlsplit(self.servers[backend])._replace(path=f"/{name}").geturl()
+        return url, partial(self.execute, Run(self.folder, [*drop, create]))
 
 
 def renew(folder: Path, database: Path | None = None) -> None:
@@ -217,109 +221,106 @@ def renew(folder: Path, database: Path | None = None) -> None:
         shutil.copyfile(database, folder / "app.db")
 
 
-def rows(label: str, measured: dict[str, Figures], goals: dict[str, Goal]) -> list[Row]:
-    """Make a row of each metric; memory has a goal in any case."""
-    goals = {"memory MB": Goal(1.0), **goals}
-    return [Row(label, metric, figures, goals.get(metric)) for metric, figures in measured.items()]
+def clear(folder: Path, database: Path) -> None:
+    """Remove what is compiled, too."""
+    renew(folder, database)
+    for path in list(folder.rglob("__pycache__")):
+        shutil.rmtree(path)
+
+
+def rows(
+    label: str, measured: dict[str, Figures], of: str | None = FLASK_MIGRATE.name, **limits: float
+) -> list[Row]:
+    """Make a row of each metric. The goal for memory is always the same."""
+    goals = {"wall s": limits.get("wall"), "CPU s": limits.get("cpu")}
+    return [Row(label, metric, measured[metric], goals[metric], of) for metric in METRICS[:2]] + [
+        Row(label, METRICS[2], measured[METRICS[2]], 1.0)
+    ]
 
 
 def start(at: Workplace) -> list[Row]:
-    """Start the application without and with an extension."""
-    command = ["python", "-c", START]
-    measured = at.measure({tool.name: Run(at.site(tool), command) for tool in SHOWN[:-1]}, times=8)
-    return rows("app start, 10 models", measured, {"wall s": Goal(1.01, APP.name)})
+    """Start the application without and with an extension; often, for it is about one percent."""
+    tools = (APP, *MIGRATING[:-1])
+    runs = {tool.name: Run(at.site(tool), ["python", "-c", START]) for tool in tools}
+    return rows("app start, 10 models", at.measure(runs, times=8), APP.name, wall=1.01)
 
 
 def upgraded(at: Workplace, revisions: int) -> Path:
-    """Make an SQLite database to which all revisions are applied, with our log of it."""
+    """Make an SQLite database to which all revisions are applied, with our log of them."""
     folder = at.site(OURS, revisions=revisions)
     database = folder.parent / "upgraded.db"
     if not database.exists():
-        at.execute(Run(folder, [*OURS.program, "upgrade", SINGLE], lambda: renew(folder)))
+        at.execute(Run(folder, [*OURS.program, "upgrade", SINGLE], partial(renew, folder)))
         (folder / "app.db").rename(database)
     return database
 
 
 def on_upgraded(
-    at: Workplace, revisions: int, command: str, *, cache: bool = True
+    at: Workplace, revisions: int, command: str, prepare: Callable[..., None] = renew, **env: str
 ) -> dict[str, Figures]:
-    """Run a command of each tool where nothing is pending."""
-    database = upgraded(at, revisions)
-
-    def run(tool: Tool) -> Run:
+    """Run a command of each tool on a copy of the same database, where nothing is pending."""
+    database, runs = upgraded(at, revisions), {}
+    for tool in MIGRATING:
         folder = at.site(tool, revisions=revisions)
-
-        def prepare() -> None:
-            renew(folder, database)
-            for path in () if cache else list(folder.rglob("__pycache__")):
-                shutil.rmtree(path)
-
         target = tool.target if command == "upgrade" else ()
-        environment = {} if cache else {"PYTHONDONTWRITEBYTECODE": "1"}
-        return Run(folder, [*tool.program, command, *target], prepare, environment)
-
-    return at.measure({tool.name: run(tool) for tool in MIGRATING})
+        line = [*tool.program, command, *target]
+        runs[tool.name] = Run(folder, line, partial(prepare, folder, database), env)
+    return at.measure(runs)
 
 
 def noop(at: Workplace) -> list[Row]:
     """Upgrade where nothing is pending."""
     found = []
     for revisions, limit in ((10, 1.0), (1000, 0.75), (5000, 0.4)):
-        measured = on_upgraded(at, revisions, "upgrade")
         label = f"upgrade, nothing pending, {revisions} revisions, SQLite"
-        found += rows(label, measured, {"wall s": Goal(limit)})
+        found += rows(label, on_upgraded(at, revisions, "upgrade"), wall=limit)
     return found
 
 
 def nocache(at: Workplace) -> list[Row]:
     """Upgrade where nothing is pending and nothing is compiled."""
-    measured = on_upgraded(at, 1000, "upgrade", cache=False)
+    measured = on_upgraded(at, 1000, "upgrade", clear, PYTHONDONTWRITEBYTECODE="1")
     label = "upgrade, nothing pending, 1000 revisions, no __pycache__, SQLite"
-    return rows(label, measured, {"wall s": Goal(0.65)})
+    return rows(label, measured, wall=0.65)
 
 
 def current(at: Workplace) -> list[Row]:
     """Show the current revision."""
     measured = on_upgraded(at, 5000, "current")
-    return rows("current, 5000 revisions, SQLite", measured, {"wall s": Goal(0.15)})
+    return rows("current, 5000 revisions, SQLite", measured, wall=0.15)
 
 
 def empty(at: Workplace) -> list[Row]:
-    """Upgrade an empty database, once each revision by itself, and once all or none."""
+    """Upgrade an empty database, each revision by itself, and by us also all or none."""
     runs = {}
     for tool in MIGRATING:
         folder = at.site(tool, revisions=1000)
         command = [*tool.program, "upgrade", *tool.target]
-        runs[tool.name] = Run(folder, command, lambda folder=folder: renew(folder))  # type: ignore[misc]
+        runs[tool.name] = Run(folder, command, partial(renew, folder))
     ours = runs[OURS.name]
-    measured = at.measure({**runs, SINGLE: Run(ours.folder, [*ours.command, SINGLE], ours.prepare)})
-    single = {
-        metric: {**figures, OURS.name: figures[SINGLE]} for metric, figures in measured.items()
-    }
+    measured = at.measure({**runs, SINGLE: replace(ours, command=[*ours.command, SINGLE])})
+    alone = {metric: figures.pop(SINGLE) for metric, figures in measured.items()}
+    single = {metric: {**measured[metric], OURS.name: alone[metric]} for metric in METRICS}
     label = "upgrade of an empty database, 1000 revisions, SQLite"
-    return [
-        *rows(label, measured, {"wall s": Goal(0.5), "CPU s": Goal(1.0)}),
-        *rows(f"{label}, ours with {SINGLE}", single, {"wall s": Goal(0.2)}),
-    ]
+    each = rows(label, measured, wall=0.5, cpu=1.0)
+    return each + rows(f"{label}, ours with {SINGLE}", single, wall=0.2)
 
 
 def filled(at: Workplace, backend: str, tables: int) -> dict[str, Run]:
     """Make a database that is equal to the models, and ``check`` it with each tool."""
-    url, create = at.database(backend) if backend in at.servers else ("", lambda: None)
-    create()
+    url = at.database(backend)[0] if backend in at.servers else ""
     sites = {tool: at.site(tool, models=tables, url=url) for tool in MIGRATING}
     folder, database = sites[ALEMBIC], sites[ALEMBIC].parent / "filled.db"
     at.execute(Run(folder, ["python", "-c", CREATE_ALL]))
     at.execute(Run(folder, ["alembic", "stamp", "head"]))
     if not url:
         (folder / "app.db").rename(database)
+    runs = {tool.name: Run(path, [*tool.program, "check"]) for tool, path in sites.items()}
+    if url:
+        return runs
     return {
-        tool.name: Run(
-            folder,
-            [*tool.program, "check"],
-            lambda folder=folder: None if url else renew(folder, database),  # type: ignore[misc]
-        )
-        for tool, folder in sites.items()
+        name: replace(run, prepare=partial(renew, run.folder, database))
+        for name, run in runs.items()
     }
 
 
@@ -328,69 +329,49 @@ def check(at: Workplace) -> list[Row]:
     found = []
     for backend, limit in (("SQLite", 1.0), ("PostgreSQL", 0.8), ("MariaDB", 1.0)):
         measured = at.measure(filled(at, backend, 1000))
-        found += rows(f"check, 1000 tables, {backend}", measured, {"wall s": Goal(limit)})
+        found += rows(f"check, 1000 tables, {backend}", measured, wall=limit)
     return found
 
 
 def memory(at: Workplace) -> list[Row]:
     """Compare 3000 tables with their models; other rows tell of memory, too."""
-    return rows("check, 3000 tables, SQLite", at.measure(filled(at, "SQLite", 3000)), {})
+    return rows("check, 3000 tables, SQLite", at.measure(filled(at, "SQLite", 3000)))
 
 
 def statements(at: Workplace) -> list[Row]:
     """Count what PostgreSQL is sent."""
-    checked, idle, added = (
-        dict[str, float | str](),
-        dict[str, float | str](),
-        dict[str, float | str](),
-    )
+    checked, idle, added = Figures(), Figures(), Figures()
     checks = filled(at, "PostgreSQL", 1000)
-    url, create = at.database("PostgreSQL")
+    url, recreate = at.database("PostgreSQL")
     for tool in MIGRATING:
-        command = [*tool.program, "upgrade", *tool.target]
+        upgrade = [*tool.program, "upgrade", *tool.target]
         few, many = (at.site(tool, revisions=count, url=url) for count in (10, 110))
         try:
-            fewer, more = (at.count(Run(folder, command, create)) for folder in (few, many))
+            fewer, more = (at.count(Run(folder, upgrade, recreate)) for folder in (few, many))
             added[tool.name] = (more - fewer) / 100 - OWN_STATEMENTS
-            idle[tool.name] = at.count(Run(many, command))
+            idle[tool.name] = at.count(Run(many, upgrade))
             checked[tool.name] = at.count(checks[tool.name])
         except FailedError as error:
             for figures in (checked, idle, added):
                 figures.setdefault(tool.name, str(error))
     return [
-        Row("check, 1000 tables, PostgreSQL", "statements", checked, Goal(60, None)),
-        Row("upgrade, nothing pending, PostgreSQL", "statements", idle, Goal(6, None)),
-        Row("a revision, besides its own, PostgreSQL", "statements", added, Goal(5, None)),
+        Row("check, 1000 tables, PostgreSQL", "statements", checked, 60, None),
+        Row("upgrade, nothing pending, PostgreSQL", "statements", idle, 6, None),
+        Row("a revision, besides its own, PostgreSQL", "statements", added, 5, None),
     ]
 
 
-CASES = {
-    case.__name__: case
-    for case in (start, noop, nocache, current, empty, check, statements, memory)
-}
-
-
-def cell(row: Row, tool: str) -> str:
-    """Write a figure, and its ratio to Flask-Migrate's."""
-    figure, base = row.figures.get(tool, "-"), row.figures.get(FLASK_MIGRATE.name)
-    if isinstance(figure, str):
-        return figure
-    digits = 2 if row.metric.endswith(" s") else 0
-    ratio = f" ({figure / base:.2f})" if isinstance(base, float | int) and base else ""
-    return f"{figure:.{digits}f}{ratio}"
+CASES = (start, noop, nocache, current, empty, check, statements, memory)
 
 
 def table(found: list[Row]) -> Iterator[str]:
     """Write all rows; those of one case stand under a heading."""
-    yield f"{'':11}" + "".join(f"{tool.name:>16}" for tool in SHOWN)
-    label = ""
-    for row in found:
-        if row.label != label:
-            label = row.label
-            yield f"\n{label}"
-        cells = "".join(f"{cell(row, tool.name):>16}" for tool in SHOWN)
-        met = {True: "met", False: "MISSED", None: "not measured"}[row.met]
-        yield f"{row.metric:11}{cells}" + (f"  {row.goal}: {met}" if row.goal else "")
+    yield f"{'':10}" + "".join(f"{name:>{width}}" for name, width in WIDTHS.items())
+    for label, group in itertools.groupby(found, key=lambda row: row.label):
+        yield f"\n{label}"
+        for row in group:
+            cells = (f"{row.cell(name):>{width}}" for name, width in WIDTHS.items())
+            yield f"{row.metric:10}{''.join(cells)}  {row.goal()}".rstrip()
 
 
 @contextmanager
@@ -398,25 +379,40 @@ def workplace(options: argparse.Namespace) -> Iterator[Workplace]:
     """Install all tools; remove all that was made in the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        venv = options.venv or folder / "venv"
+        venv = (options.venv or folder / "venv").absolute()
         if not (venv / "bin").exists():
             subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        install = [venv / "bin" / "python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*install, str(CHECKOUT), *PEERS], check=True)
+        pip = [str(venv / "bin" / "python"), "-m", "pip"]
+        subprocess.run([*pip, "install", "--quiet", str(CHECKOUT), *PEERS], check=True)
         servers = {
-            "PostgreSQL": urlsplit(options.postgresql)
-            ._replace(scheme="postgresql+psycopg")
-            .geturl(),
-            "MariaDB": urlsplit(options.mysql)._replace(scheme="mysql+pymysql").geturl(),
+            backend: urlsplit(url)._replace(scheme=driver).geturl()
+            for backend, url, driver in (
+                ("PostgreSQL", options.postgresql, "postgresql+psycopg"),
+                ("MariaDB", options.mysql, "mysql+pymysql"),
+            )
         }
-        yield Workplace(venv.absolute() / "bin", folder, servers, options.rounds, stack)
+        yield Workplace(venv / "bin", folder, servers, options.rounds, stack)
+
+
+def about(at: Workplace) -> str:
+    """Tell what was measured on what."""
+    program = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+    names = [*(tool.name for tool in MIGRATING), "SQLAlchemy", "Flask"]
+    command = [str(at.programs / "python"), "-c", program, *names]
+    versions = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    installed = ", ".join(map(" ".join, zip(names, versions, strict=True)))
+    return (
+        f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {installed}.\n"
+        f"Medians of {at.rounds}; in brackets the ratio to Flask-Migrate."
+    )
 
 
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    names = [case.__name__ for case in CASES]
     parser.add_argument("--rounds", type=int, default=5, help="default: 5, after one warm-up")
-    parser.add_argument("--only", choices=CASES, action="append", help="may be repeated")
+    parser.add_argument("--only", choices=names, action="append", help="may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--venv", type=Path, metavar="DIR", help="an environment to be reused")
     for name, default in (
@@ -431,16 +427,20 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Run what is asked for."""
-    options = parse()
-    found: list[Row] = []
+    options, found = parse(), list[Row]()
     with workplace(options) as at:
-        for name in options.only or CASES:
-            found += CASES[name](at)
-    print(*table(found), sep="\n")
+        heading = about(at)
+        for case in CASES:
+            if case.__name__ in (options.only or [case.__name__]):
+                print(case.__doc__, file=sys.stderr)
+                try:
+                    found += case(at)
+                except FailedError as error:
+                    print(f"'{case.__name__}' cannot be measured: {error}", file=sys.stderr)
+    print(heading, *table(found), sep="\n")
     if options.json:
-        machine = {"python": platform.python_version(), "cpus": os.cpu_count()}
-        listed = [{**asdict(row), "met": row.met} for row in found]
-        options.json.write_text(json.dumps({"machine": machine, "rows": listed}, indent=2))
+        listed = [row.as_json() for row in found]
+        options.json.write_text(json.dumps({"about": heading, "rows": listed}, indent=2))
 
 
 if __name__ == "__main__":

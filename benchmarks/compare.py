@@ -369,8 +369,7 @@ CASES = (start, noop, nocache, current, empty, check, statements, memory)
 
 
 def table(found: list[Row]) -> Iterator[str]:
-    """Write all rows; those of one case stand under a heading."""
-    yield f"{'':10}" + "".join(f"{name:>{width}}" for name, width in WIDTHS.items())
+    """Write rows; those of one case stand under a heading."""
     for label, group in itertools.groupby(found, key=lambda row: row.label):
         yield f"\n{label}"
         for row in group:
@@ -435,14 +434,15 @@ def main() -> None:
     options, found = parse(), list[Row]()
     with workplace(options) as at:
         heading = about(at)
+        names = "".join(f"{name:>{width}}" for name, width in WIDTHS.items())
+        print(f"{heading}\n{'':10}{names}", flush=True)
         for case in CASES:
             if case.__name__ in (options.only or [case.__name__]):
-                print(case.__doc__, file=sys.stderr)
                 try:
-                    found += case(at)
+                    found += (new := case(at))
+                    print(*table(new), sep="\n", flush=True)
                 except FailedError as error:
-                    print(f"'{case.__name__}' cannot be measured: {error}", file=sys.stderr)
-    print(heading, *table(found), sep="\n")
+                    print(f"\n'{case.__name__}' cannot be measured: {error}", flush=True)
     if options.json:
         listed = [row.as_json() for row in found]
         options.json.write_text(json.dumps({"about": heading, "rows": listed}, indent=2))

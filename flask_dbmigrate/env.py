@@ -20,9 +20,6 @@ from flask.cli import load_dotenv
 from flask.cli import ScriptInfo
 import sqlalchemy as sa
 
-from .autogenerate.imports import import_types
-from .autogenerate.reading import read_at_once
-from .autogenerate.scope import limit
 from .compat import log
 from .compat import STATE
 from .databases import as_engine
@@ -157,10 +154,10 @@ class _Run:
     def _prepare(self, database: Database) -> None:
         """Do under plain Alembic what our own commands do for every env.py."""
         if running.get() is None:
+            from .autogenerate.pipeline import prepare  # few commands compare
+
             create_schema_with_version_table(context.get_context())
-            limit(context.get_context(), current_state().app, database.key)
-            import_types(context.get_context())
-            read_at_once(context.get_context())
+            prepare(context.get_context(), current_state().app, database.key)
 
     def _is_left_out(self, database: Database) -> bool:
         """Tell under plain Alembic what our own commands find out for every env.py."""

@@ -7,7 +7,9 @@ import typing as t
 
 from alembic.autogenerate import RevisionContext
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from flask import Flask
 
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
@@ -19,10 +21,10 @@ from flask_dbmigrate.script.pending import PendingRevisions
 from flask_dbmigrate.state import MigrateState
 
 from .imports import import_types
-from .reading import garbage_collector_paused
 from .reading import read_at_once
 from .scope import KeptTable
 from .scope import limit
+from .scope import Scope
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,17 @@ class Comparison:
 
     revision: RevisionContext
     kept_tables: tuple[KeptTable, ...] = ()
+
+
+def prepare(context: MigrationContext, app: Flask, database: str) -> Scope:
+    """Have Alembic compare what is ours, quickly, and write scripts that import what they name.
+
+    :param database: The key of the database.
+    """
+    scope = limit(context, app, database)
+    import_types(context)
+    read_at_once(context)
+    return scope
 
 
 def compare(
@@ -63,11 +76,8 @@ def compare(
         if look is not None:
             look(visit)
         require_up_to_date(visit)
-        scope = limit(visit.context, state.app, visit.key)
-        import_types(visit.context)
-        read_at_once(visit.context)
-        with garbage_collector_paused():
-            revision.run_autogenerate(visit.before, visit.context)
+        scope = prepare(visit.context, state.app, visit.key)
+        revision.run_autogenerate(visit.before, visit.context)
         kept.extend(sorted(scope.kept))
         return ()
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 import functools
-import gc
 import typing as t
 
 from alembic.autogenerate.api import AutogenContext
@@ -61,18 +58,3 @@ def _is_included(autogenerate: AutogenContext, schema: str | None, table: str) -
 Plugin(_PLUGIN).add_autogenerate_comparator(
     _read_schemas, "schema", priority=DispatchPriority.FIRST
 )
-
-
-@contextmanager
-def garbage_collector_paused() -> Iterator[None]:
-    """Spare the garbage collector a comparison, whose every object is in use until its end.
-
-    It would walk over all of them again and again, a third of the time with 3000 tables.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

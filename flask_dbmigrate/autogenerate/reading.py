@@ -23,7 +23,7 @@ _PLUGIN = "flask_dbmigrate.reading"
 
 
 def read_at_once(context: MigrationContext) -> None:
-    """Have a comparison send as few statements for a thousand tables as for one.
+    """Have a comparison send PostgreSQL as many statements for a thousand tables as for a few.
 
     What is compared, and how, stays Alembic's. Where the dialect reads table by table, as
     SQLAlchemy's for SQLite and MySQL do, nothing changes.
@@ -67,7 +67,7 @@ Plugin(_PLUGIN).add_autogenerate_comparator(
 def garbage_collector_paused() -> Iterator[None]:
     """Spare the garbage collector a comparison, whose every object is in use until its end.
 
-    It would walk over all of them again and again, a third of the time with 3000 tables.
+    It would walk over all of them again and again, which costs more the more tables there are.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -20,7 +20,7 @@ _PLUGIN = "flask_dbmigrate.reading"
 
 
 def read_at_once(context: MigrationContext) -> None:
-    """Have a comparison send as few statements for a thousand tables as for one.
+    """Have a comparison send PostgreSQL as many statements for a thousand tables as for a few.
 
     What is compared, and how, stays Alembic's. Where the dialect reads table by table, as
     SQLAlchemy's for SQLite and MySQL do, nothing changes.

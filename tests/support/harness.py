@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import chdir
+from importlib.util import cache_from_source
 from importlib.util import module_from_spec
 from importlib.util import spec_from_file_location
 import json
@@ -234,6 +235,8 @@ class Project:
             "def upgrade():\n" + textwrap.indent("\n".join(upgrade), "    ") + "\n"
             "def downgrade():\n" + textwrap.indent("\n".join(downgrade), "    ") + "\n"
         )
+        # Python takes what is compiled for that of a file of the same second and size
+        Path(cache_from_source(str(path))).unlink(missing_ok=True)
         return path
 
     def tables(self, url: str | None = None) -> set[str]:

@@ -33,7 +33,7 @@ BEFORE = (
 # A try takes about a second, and a script that fails has few lines: it is not made shorter.
 TRIES = settings(
     deadline=None,
-    max_examples=20,
+    max_examples=15,
     derandomize="CI" in os.environ,
     phases=set(Phase) - {Phase.shrink, Phase.explain},
 )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dataclasses
 from datetime import datetime
 from datetime import UTC
+from functools import cache
 from functools import partial
 from importlib import metadata
 import time
@@ -79,7 +80,7 @@ class LogWriter:
         if self.status is not None:
             entry = dataclasses.replace(entry, status=self.status)
         with self._off_if_it_fails(), harmless(self._context):
-            connection.execute(self._insert(entry))
+            self._insert(connection, entry)
 
     def failed(self, error: str, urls: t.Iterable[sa.URL]) -> None:
         """Write that the step has failed, on a connection of its own: the step's has rolled back.
@@ -102,7 +103,7 @@ class LogWriter:
     def _write_separately(self, engine: sa.Engine, entry: LogEntry) -> None:
         with separate_connection(engine) as connection:
             self._table.create(connection, checkfirst=True)
-            connection.execute(self._insert(entry))
+            self._insert(connection, entry)
             connection.commit()
 
     def _prepare(self) -> None:
@@ -124,10 +125,10 @@ class LogWriter:
             statements=self._statements.count,
         )
 
-    def _insert(self, entry: LogEntry) -> sa.Insert:
+    def _insert(self, connection: sa.Connection, entry: LogEntry) -> None:
         row = dataclasses.asdict(entry)
         naive = {name: row[name].replace(tzinfo=None) for name in ("started", "finished")}
-        return self._table.insert().inline().values({**row, **naive})
+        connection.execute(self._table.insert().inline(), {**row, **naive})
 
     @contextmanager
     def _off_if_it_fails(self) -> t.Iterator[None]:
@@ -174,6 +175,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)  # MySQL would round them
 
 
+@cache
 def _tool_version() -> str:
     try:
         return metadata.version("Flask-DBMigrate")

@@ -31,6 +31,9 @@ import flask_dbmigrate.commands.running  # noqa: F401
 KILLED_AFTER = 0.3
 """Seconds that a statement waits for a blocker before its process is killed."""
 
+PATIENCE = 1.0
+"""Seconds that a blocker may take to get its locks: it may have to wait for this process."""
+
 HELD_FOR = 1.0
 """Seconds after which the blocker is gone, and what the process has left goes on."""
 
@@ -94,13 +97,17 @@ def start_blocker(url: str, statement: str) -> None:
         "import sys, time, sqlalchemy as sa\n"
         "engine = sa.create_engine(sys.argv[1], poolclass=sa.NullPool)\n"
         "with engine.connect() as connection:\n"
+        "    print('asks', flush=True)\n"
         "    connection.exec_driver_sql(sys.argv[2])\n"
         "    print('ready', flush=True)\n"
         f"    time.sleep({HELD_FOR})\n"
     )
-    blocker = subprocess.Popen([sys.executable, "-c", code, url, statement], stdout=subprocess.PIPE)
+    blocker = subprocess.Popen(
+        [sys.executable, "-c", code, url, statement], stdout=subprocess.PIPE, bufsize=0
+    )
     assert blocker.stdout is not None
-    select.select([blocker.stdout], [], [], 2)
+    assert blocker.stdout.readline() == b"asks\n"
+    select.select([blocker.stdout], [], [], PATIENCE)
 
 
 def run(arguments: list[str], output: Path, moments: Moments) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import indent
 
 import sqlalchemy as sa
 
@@ -88,7 +89,7 @@ class DatabaseStatus:
         if self.log:
             lines += ["The log ends with:", *(f"    {entry}" for entry in self.log)]
             if self.log[-1].error:
-                lines.append(f"        {self.log[-1].error}")
+                lines.append(indent(self.log[-1].error, " " * 8))
         return "\n".join(lines)
 
     @property

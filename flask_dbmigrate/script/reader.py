@@ -146,7 +146,7 @@ _NAMES = {"revision", "down_revision", "branch_labels", "depends_on"}
 _NAME = "|".join(_NAMES)
 
 _HEAD = re.compile(
-    r'(?>"""(?P<doc>[^\\]*?)"""\s*\n)?'
+    r'(?>"""(?P<doc>(?:(?!""")[^\\])*)"""[ \t]*\n)?'
     r"(?P<lines>(?>[ \t]*(?:#[^\n]*)?\n"
     rf"|(?:from [\w.]+ )?import (?![^\n]*\b(?:{_NAME})\b)[\w., ]+\n"
     rf"|(?:{_NAME})\b[^=\n]*=[^\n]*\n)*)(?:@|(?:async )?def |\Z)"
@@ -155,7 +155,7 @@ _HEAD = re.compile(
 
 _LINE = re.compile(rf"^({_NAME}) *(?::[^=\n]*)?=(.*)", flags=re.MULTILINE)
 
-_ASSIGNED = re.compile(rf"\b(?:{_NAME})\b\s*(?::|=(?!=))")
+_MENTIONED = re.compile(rf"\b(?:{_NAME})\b")
 
 _CODING = re.compile(rb"coding[:=]")
 
@@ -175,7 +175,7 @@ def _at_the_top(data: bytes) -> Identifiers | None:
     except UnicodeDecodeError:
         return None
     found = _HEAD.match(text)
-    if found is None or _ASSIGNED.search(text, found.end()) or _CODING.search(data, 0, 200):
+    if found is None or _MENTIONED.search(text, found.end()) or _CODING.search(data, 0, 200):
         return None
     try:
         values = {name: _value(text.strip()) for name, text in _LINE.findall(found["lines"])}
@@ -227,10 +227,12 @@ def _binds(node: ast.AST) -> bool:
     match node:
         case ast.Name(id=name, ctx=ast.Load()):
             return name in {"exec", "globals", "locals", "vars"}
-        case ast.Name(id=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+        case ast.Name(id=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return name in _NAMES
+        case ast.ClassDef(name=name) | ast.ExceptHandler(name=name) | ast.MatchAs(name=name):
             return name in _NAMES
         case ast.alias(name=name, asname=asname):
-            return name == "*" or (asname or name) in _NAMES
+            return name == "*" or (asname or name.partition(".")[0]) in _NAMES
     return False
 
 

@@ -57,6 +57,13 @@ READ = {
     "indented docstring": "'''words\n\nrevision = 'xxxx'\n'''\n" + SHORT,
     "docstring that looks like a script": f'"""{SHORT.replace("bbbb", "xxxx")}"""\n' + SHORT,
     "text that looks like a script": f'text = """\n{SHORT.replace("bbbb", "xxxx")}"""\n' + SHORT,
+    "comment behind the docstring": '"""one"""  # words\n'
+    + SHORT.replace("bbbb", "xxxx")
+    + f'text = """\n{SHORT}def f():\n"""\n'.replace("bbbb", "yyyy")
+    + SHORT,
+    "string with a function": '"""one"""  # words\n'
+    + SHORT
+    + f'text = """\n{SHORT}def f():\n"""\n'.replace("bbbb", "xxxx"),
     "two docstrings": f'"""one"""\n"""\n{SHORT.replace("bbbb", "xxxx")}"""\n' + SHORT,
     "escapes": '"""caf\\xe9"""\nrevision = "bb\\x62b"\ndown_revision = "aaaa"\n',
     "coding": "# -*- coding: latin-1 -*-\n" + SHORT,
@@ -74,6 +81,10 @@ COMPUTED = {
     "loop": SHORT + "for revision in ['bbbb']:\n    pass\n",
     "unpacking": "revision, down_revision = 'bbbb', 'aaaa'\n",
     "import": "from os import sep as revision\n" + SHORT,
+    "submodule": "import os.path as revision\n" + SHORT,
+    "error": SHORT + "try:\n    pass\nexcept ValueError as revision:\n    pass\n",
+    "pattern": SHORT + "match 1:\n    case revision:\n        pass\n",
+    "function of asyncio": SHORT + "async def revision():\n    pass\n",
     "everything": "from os.path import *\n" + SHORT,
     "globals": SHORT + "globals()['revision'] = 'bbbb'\n",
     "walrus": SHORT + "(revision := 'bbbb')\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import MutableMapping
 from importlib import import_module
+import typing as t
 
 import click
 from flask import g
@@ -53,7 +54,19 @@ class LazyCommands(MutableMapping[str, click.Command]):
         return len(self._commands)
 
 
-@click.group(commands=LazyCommands())
+class Group(click.Group):
+    """The command group; the modules of a command are loaded when it is invoked."""
+
+    def invoke(self, ctx: click.Context) -> t.Any:
+        """Run one of the commands."""
+        from . import garbage  # loads SQLAlchemy
+
+        garbage.leave_memory_to_the_system()
+        with garbage.leaving_alone_what_is_loaded():
+            return super().invoke(ctx)
+
+
+@click.group(cls=Group, commands=LazyCommands())
 @directory_option
 @x_arg_option
 @traceback_option

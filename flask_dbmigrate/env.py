@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from contextlib import nullcontext
 from dataclasses import replace
 import itertools
-import logging.config
 import os
 import re
 import typing as t
@@ -203,6 +202,8 @@ def _plain_alembic() -> t.Iterator[None]:
         yield
         return
     if config.config_file_name and config.file_config.has_section("loggers"):
+        import logging.config  # our own commands do without it
+
         logging.config.fileConfig(config.config_file_name, disable_existing_loggers=False)
     try:
         yield

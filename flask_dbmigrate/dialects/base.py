@@ -81,6 +81,9 @@ class DialectFacts:
     creates_schemas = True
     """Whether ``CREATE SCHEMA`` is known."""
 
+    survives_errors = False
+    """Whether a transaction is as it was after a statement that has failed, without a savepoint."""
+
     is_journaled = False
     """Whether it is known which statements commit, and how to tell if one was executed."""
 

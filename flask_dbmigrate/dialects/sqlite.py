@@ -28,6 +28,7 @@ class SQLite(DialectFacts):
         return False
 
     creates_schemas = False
+    survives_errors = True  # but not a full disk: https://www.sqlite.org/lang_transaction.html
 
     def is_lock_conflict(self, error: BaseException) -> bool:
         return _is_busy(error)

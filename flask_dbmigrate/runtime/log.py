@@ -135,7 +135,7 @@ def last_applied(entries: t.Iterable[LogEntry]) -> dict[str, LogEntry]:
 def harmless(context: MigrationContext) -> t.ContextManager[object]:
     """Let an error leave the transaction as it was; where DDL is not part of one, it does."""
     assert context.connection is not None
-    if not context.impl.transactional_ddl:
+    if not context.impl.transactional_ddl or facts_of(context.dialect.name).survives_errors:
         return nullcontext()
     try:
         return context.connection.begin_nested()

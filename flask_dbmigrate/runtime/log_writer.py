@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextlib import nullcontext
 import dataclasses
 from datetime import datetime
 from datetime import UTC
@@ -29,6 +30,10 @@ from .log import log_table
 from .log import LogEntry
 from .origin import Origin
 from .statements import StatementCounter
+
+
+class NotLoggedError(Exception):
+    """The log cannot be written, and the step has to be run once more without it."""
 
 
 class LogWriter:
@@ -58,6 +63,7 @@ class LogWriter:
         self._is_ready = False
         self._tell = tell
         self._running: LogEntry
+        self._origin: Origin
         self._clock = 0.0
         self._statements = statements
 
@@ -67,11 +73,15 @@ class LogWriter:
             self._prepare()
         if self._is_on:
             with self._off_if_it_fails():
-                self._running = _begun(step)
+                self._running = _begun(step, self._origin)
             self._clock = time.monotonic()
 
-    def applied(self) -> None:
-        """Write that the step has run, in its own transaction."""
+    def applied(self, *, spares_savepoint: bool = False) -> None:
+        """Write that the step has run, in its own transaction.
+
+        :param spares_savepoint: Whether the step can be run once more, should this fail.
+        :raises NotLoggedError: if it has to be.
+        """
         if not self._is_on:
             return
         connection = self._context.connection
@@ -79,8 +89,11 @@ class LogWriter:
         entry = self._finished()
         if self.status is not None:
             entry = dataclasses.replace(entry, status=self.status)
-        with self._off_if_it_fails(), harmless(self._context):
+        savepoint = partial(harmless, self._context) if not spares_savepoint else nullcontext
+        with self._off_if_it_fails(), savepoint():
             self._insert(connection, entry)
+        if spares_savepoint and not self._is_on:
+            raise NotLoggedError
 
     def failed(self, error: str, urls: t.Iterable[sa.URL]) -> None:
         """Write that the step has failed, on a connection of its own: the step's has rolled back.
@@ -114,6 +127,7 @@ class LogWriter:
             connection.execute(sa.select(self._table).where(sa.false()))
         if not _alembic.is_in_transaction(self._context):
             connection.commit()  # or it would be part of the first revision
+        self._origin = Origin.here()
         self._is_ready = True
 
     def _finished(self) -> LogEntry:
@@ -126,7 +140,7 @@ class LogWriter:
         )
 
     def _insert(self, connection: sa.Connection, entry: LogEntry) -> None:
-        row = dataclasses.asdict(entry)
+        row = vars(entry)
         naive = {name: row[name].replace(tzinfo=None) for name in ("started", "finished")}
         connection.execute(self._table.insert().inline(), {**row, **naive})
 
@@ -143,7 +157,7 @@ class LogWriter:
             self._tell(without_secrets(reason, connection.engine.url))
 
 
-def _begun(step: MigrationInfo) -> LogEntry:
+def _begun(step: MigrationInfo, origin: Origin) -> LogEntry:
     """Describe a step that begins, as if it had ended already."""
     to, source = (
         (step.destination_revision_ids, step.source_revision_ids)
@@ -166,7 +180,7 @@ def _begun(step: MigrationInfo) -> LogEntry:
         status="stamped" if step.is_stamp else "ok",
         statements=0,
         error="",
-        **dataclasses.asdict(Origin.here()),
+        **vars(origin),
         tool_version=_tool_version(),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 import time
 import typing as t
 
@@ -17,15 +18,15 @@ from flask_dbmigrate import _alembic
 from flask_dbmigrate.config import Settings
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.errors import UnknownDatabaseRevisionError
-from flask_dbmigrate.script.pending import unknown_heads
+from flask_dbmigrate.script.directory import unknown_heads
 
-from .edited import report_edited
 from .journal import Journal
 from .journal import JournalEntry
 from .journal_writer import JournalWriter
 from .log import applied_entries
 from .log import direction_of
 from .log_writer import LogWriter
+from .log_writer import NotLoggedError
 from .preparation import Conflict
 from .preparation import Preparation
 from .result import Listener
@@ -77,6 +78,7 @@ class Recorder:
         self.after_commit: t.Callable[[str, StepResult], None] = lambda key, step: None
         self.visits: list[Visit] = []
         self._skipped: set[str] = set()
+        self._unlogged: set[str] = set()
         self._earlier: dict[t.Hashable, Visit] = {}
         self._compared: set[t.Hashable] = set()
         self._writable: set[str] = set()
@@ -109,6 +111,10 @@ class Recorder:
             self._skipped.add(key)
             self.listener.database_skipped(key, reason)
 
+    def _go_on_unlogged(self, key: str, reason: str) -> None:
+        self._unlogged.add(key)
+        self.listener.log_unavailable(key, reason)
+
     @property
     def script(self) -> Script | None:
         """The script that is running."""
@@ -123,11 +129,12 @@ class Recorder:
         """Begin the visit to a database."""
         key = key_of(arguments.get("engine_name"))
         statements = StatementCounter(context)
+        is_logged = self.settings.log and key not in self._unlogged
         log = LogWriter(
             context,
             statements,
-            is_on=self.settings.log and not context.as_sql and not self.is_look,
-            tell=lambda reason: self.listener.log_unavailable(key, reason),
+            is_on=is_logged and not context.as_sql and not self.is_look,
+            tell=partial(self._go_on_unlogged, key),
         )
         journal = Journal(context)
         journal_writer = JournalWriter(
@@ -221,6 +228,8 @@ class Recorder:
         self._require_writable(visit)
         is_first = not visit.steps and visit.place not in self._compared
         if direction_of(step.info) == "upgrade" and is_first:
+            from .edited import report_edited  # most runs have no steps
+
             report_edited(visit, self.settings.edited, self.listener)
             self._compared.add(visit.place)
         script = _alembic.script_of(step)
@@ -257,7 +266,7 @@ class Recorder:
         visit = self.visits[-1]
         visit.heads = tuple(sorted(heads))
         self._applied, self._statements = step, visit.statements.count
-        visit.log.applied()
+        visit.log.applied(spares_savepoint=visit.preparation.spares_savepoint)
         visit.journal_writer.applied()
 
     def try_again(self, conflict: Conflict) -> bool:
@@ -269,7 +278,7 @@ class Recorder:
         """Wait, and forget what was rolled back, if env.py is to be run once more."""
         if not self.visits or self.is_look:
             return False
-        if isinstance(error, HeadsMovedError):
+        if isinstance(error, (HeadsMovedError, NotLoggedError)):
             self.start_over()
             return True
         visit = self.visits[-1]

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-import logging.config
 import threading
 import typing as t
 
@@ -293,6 +292,8 @@ def _application_logging_kept() -> t.Iterator[None]:
     if on_command_line.get():
         yield
         return
+    import logging.config  # the command line does without it
+
     original = logging.config.fileConfig
     this_thread = threading.get_ident()
 

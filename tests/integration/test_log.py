@@ -211,6 +211,18 @@ def test_table_of_somebody_else(project: Project) -> None:
     assert project.query("SELECT * FROM alembic_version_log") == []
 
 
+def test_dropped_by_a_revision(project: Project) -> None:
+    """A revision that drops the log is run like any other, and the run says so once."""
+    project.revision("bbb", "aaa", upgrade=["op.drop_table('alembic_version_log')"])
+    project.revision("ccc", "bbb", upgrade=["op.execute('INSERT INTO one VALUES (1)')"])
+    notes = Notes()
+    flask_dbmigrate.upgrade(listener=notes)
+    assert flask_dbmigrate.current().databases[0].revisions[0].revision == "ccc"
+    assert project.query("SELECT id FROM one") == [(1,)]
+    ((database, reason),) = notes.reasons
+    assert (database, "alembic_version_log" in reason) == ("default", True)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("right", ["CREATE", "INSERT"])
 def test_refused_on_postgresql(
@@ -477,7 +489,7 @@ def test_edited_revision_that_was_applied_again(edited: Project, again: str) -> 
     else:
         flask_dbmigrate.stamp(revision="aaa", purge=True)
     set_edited("error")
-    flask_dbmigrate.upgrade()
+    assert flask_dbmigrate.upgrade().databases[0].after == ("bbb",)
 
 
 def test_edited_revision_that_is_not_applied(project: Project) -> None:
@@ -486,7 +498,7 @@ def test_edited_revision_that_is_not_applied(project: Project) -> None:
     flask_dbmigrate.downgrade()
     edit(Path("migrations/versions/aaa_.py"))
     set_edited("error")
-    flask_dbmigrate.upgrade()
+    assert flask_dbmigrate.upgrade().databases[0].after == ("aaa",)
 
 
 def test_edited_revision_on_the_command_line(on_sqlite: Project) -> None:

@@ -71,17 +71,6 @@ def create_app():
     return app
 """
 
-LEGACY_ENV_PY = """
-from alembic import context
-from flask import current_app
-
-db = current_app.extensions["migrate"].db
-with db.engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=db.metadata)
-    with context.begin_transaction():
-        context.run_migrations()
-"""
-
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:
     """The environment of a process, without what this one was told."""

@@ -12,9 +12,6 @@ from flask_dbmigrate.runtime.settings import RunSettings
 from .base import Conflict as Conflict
 from .base import Preparation as Preparation
 from .base import RefusedError as RefusedError
-from .mysql import MySQLTimeouts
-from .postgresql import PostgreSQLTimeouts
-from .sqlite import SQLiteTransactions
 
 
 def prepare(
@@ -31,11 +28,18 @@ def prepare(
     """
     if is_autocommit(connection):
         return Preparation()
-    match connection.dialect.name:
+    match connection.dialect.name:  # one of these modules is needed, if any
         case "postgresql":
+            from .postgresql import PostgreSQLTimeouts
+
             return PostgreSQLTimeouts(connection, options, settings)
         case "mysql" | "mariadb":
+            from .mysql import MySQLTimeouts
+
             return MySQLTimeouts(connection, options, settings, try_again)
-        case "sqlite" if SQLiteTransactions.suit(connection, options):
-            return SQLiteTransactions(connection, options, settings)
+        case "sqlite":
+            from .sqlite import SQLiteTransactions
+
+            if SQLiteTransactions.suit(connection, options):
+                return SQLiteTransactions(connection, options, settings)
     return Preparation()

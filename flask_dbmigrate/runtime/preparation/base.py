@@ -79,6 +79,11 @@ class Preparation:
     def finish(self) -> None:
         """Commit what Alembic has left open after the last step, and let go of the connection."""
 
+    @property
+    def spares_savepoint(self) -> bool:
+        """Whether a step can be run once more if an error of ours ends its transaction."""
+        return False
+
     def conflict(self, error: BaseException) -> Conflict | None:
         """Tell whether a lock was in the way of the statement that failed."""
         return None

@@ -146,6 +146,10 @@ class PostgreSQLTimeouts(TransactionPerRevision):
         if self._watch is not None:
             self._watch.end()
 
+    @property
+    def spares_savepoint(self) -> bool:
+        return self.is_per_revision and not self._commits
+
     def conflict(self, error: BaseException) -> Conflict | None:
         self._end_watch()
         if not self.has_conflict(error):

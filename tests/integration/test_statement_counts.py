@@ -1,4 +1,4 @@
-"""What ``check`` sends to PostgreSQL does not grow with the number of tables."""
+"""How many statements PostgreSQL is sent: a remote one takes a round trip for each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from alembic import command
 from harness import Application
 from harness import differences
 from harness import LEGACY_ENV_PY
+from harness import Project
 import pytest
 import sqlalchemy as sa
+
+import flask_dbmigrate
 
 Start = t.Callable[..., Application]
 Schemas = tuple[str | None, ...]
@@ -41,16 +44,16 @@ def make_tables(application: Application, count: int, schemas: Schemas) -> None:
 
 
 @contextmanager
-def sent(engine: sa.Engine) -> Iterator[list[str]]:
-    """Note the statements that an engine sends."""
+def sent() -> Iterator[list[str]]:
+    """Note the statements that all engines send."""
     statements: list[str] = []
 
     def note(_: object, __: object, statement: str, *___: object) -> None:
         statements.append(statement)
 
-    sa.event.listen(engine, "before_cursor_execute", note)
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
     yield statements
-    sa.event.remove(engine, "before_cursor_execute", note)
+    sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def counts(application: Application, check: t.Callable[[], object], schemas: Schemas) -> list[int]:
@@ -59,7 +62,7 @@ def counts(application: Application, check: t.Callable[[], object], schemas: Sch
     for count in (20, 60):
         make_tables(application, count, schemas)
         check()  # what is sent once for an engine is not counted
-        with sent(application.db.engine) as statements:
+        with sent() as statements:
             check()
         numbers.append(len(statements))
     return numbers
@@ -102,3 +105,32 @@ def test_schema_in_the_search_path(start: Start, postgresql_url: str) -> None:
     )
     few, many = counts(application, differences, ("sales",))  # Alembic finds some there
     assert few == many <= LIMIT
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_upgrade(start: Start, postgresql_url: str, tmp_path: Path, legacy: bool) -> None:
+    """A revision of DDL and DML adds five statements, and a run without revisions sends six."""
+    start(url=postgresql_url)
+    if legacy:
+        Path("migrations/env.py").write_text(LEGACY_ENV_PY)
+    project = Project(tmp_path, postgresql_url)
+
+    def upgraded() -> int:
+        with sent() as statements:
+            flask_dbmigrate.upgrade()
+        return len(statements)
+
+    parent = None
+    numbers = []
+    for count in (10, 20):
+        for number in range(count):
+            name = f"r{count}{number:02}"
+            source = f"op.create_table('{name}', sa.Column('id', sa.Integer))"
+            insert = f"op.execute('INSERT INTO {name} VALUES (1)')"
+            project.revision(name, parent, upgrade=[source, insert])
+            parent = name
+        numbers.append(upgraded())
+    few, many = numbers
+    own = 2
+    assert many - few <= 10 * (own + 5)
+    assert upgraded() <= 6

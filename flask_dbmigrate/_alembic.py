@@ -68,6 +68,32 @@ def version_locations(directory: ScriptDirectory) -> tuple[str, ...]:
     return tuple(str(path) for path in directory._version_locations)
 
 
+def revision_map(
+    load: t.Callable[[], t.Sequence[Script]], *, heads: tuple[str, ...] | None
+) -> RevisionMap:
+    """Make the graph of scripts.
+
+    :param load: Reads the scripts, when the graph is first asked for more than its heads.
+    :param heads: Its heads, if they are known before.
+    """
+    revisions = _Revisions(load)
+    if heads is not None:
+        revisions.heads = heads
+    return revisions
+
+
+class _Revisions(RevisionMap):
+    """Looks for circles only where a script comes before one that it comes after."""
+
+    def _detect_cycles(self, rev_map: t.Any, *others: t.Any) -> None:
+        known: set[str] = set()
+        for script in rev_map.values():
+            if not known.issuperset(script._all_down_revisions):
+                super()._detect_cycles(rev_map, *others)
+                return
+            known.add(script.revision)
+
+
 def current_scripts(revisions: RevisionMap, heads: tuple[str, ...]) -> set[Script]:
     """Find the scripts that a version table with these heads stands for.
 
@@ -88,6 +114,8 @@ def upgrade_steps(
     directory: ScriptDirectory, target: str, heads: tuple[str, ...]
 ) -> t.Sequence[Step]:
     """Plan the way up from these heads to a target."""
+    if target in ("head", "heads") and [*heads] == directory.get_heads() and len(heads) == 1:
+        return ()  # Alembic goes through all revisions to find that
     with _functions_of_scripts():
         return directory._upgrade_revs(target, heads)  # type: ignore[arg-type]
 

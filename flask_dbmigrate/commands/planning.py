@@ -10,11 +10,11 @@ from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.runtime.visit import Visit
+from flask_dbmigrate.script.identifiers import as_tuple
 from flask_dbmigrate.script.operations import read_operations
 from flask_dbmigrate.script.plan import DatabasePlan
 from flask_dbmigrate.script.plan import MigrationPlan
 from flask_dbmigrate.script.plan import PlannedStep
-from flask_dbmigrate.script.revisions import as_tuple
 
 from .targets import same_downgrade
 from .targets import same_upgrade

@@ -15,7 +15,7 @@ from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.runtime.visit import Visit
-from flask_dbmigrate.script.revisions import as_tuple
+from flask_dbmigrate.script.identifiers import as_tuple
 
 from .workspace import Directory
 from .workspace import Keys

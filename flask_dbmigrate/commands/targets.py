@@ -7,7 +7,7 @@ import re
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.script.directory import clear_errors
-from flask_dbmigrate.script.revisions import as_tuple
+from flask_dbmigrate.script.identifiers import as_tuple
 
 from .workspace import Workspace
 

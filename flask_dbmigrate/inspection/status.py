@@ -20,8 +20,8 @@ from flask_dbmigrate.runtime.log import last_applied
 from flask_dbmigrate.runtime.log import LogEntry
 from flask_dbmigrate.runtime.log import read_log
 from flask_dbmigrate.runtime.visit import Visit
+from flask_dbmigrate.script.directory import unknown_heads
 from flask_dbmigrate.script.pending import pending_revisions
-from flask_dbmigrate.script.pending import unknown_heads
 from flask_dbmigrate.script.revisions import Revision
 
 _SHOWN = 3

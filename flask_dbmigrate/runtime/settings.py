@@ -12,7 +12,7 @@ from alembic.config import Config
 
 from flask_dbmigrate.config import Settings
 from flask_dbmigrate.errors import ConfigurationError
-from flask_dbmigrate.script.revisions import as_tuple
+from flask_dbmigrate.script.identifiers import as_tuple
 
 SETTINGS = "flask_dbmigrate.settings"
 """The key of ``Config.attributes`` under which env.py finds its :class:`RunSettings`."""

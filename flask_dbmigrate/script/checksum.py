@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 import hashlib
 import io
@@ -24,9 +23,13 @@ class Checksum:
         self._path = Path(path)
 
     @cached_property
+    def _content(self) -> bytes:
+        return self._path.read_bytes()
+
+    @cached_property
     def of_bytes(self) -> str:
         """The digest of the file as it is."""
-        return _digest(self._path.read_bytes())
+        return _digest(self._content)
 
     @cached_property
     def of_tokens(self) -> str:
@@ -37,8 +40,9 @@ class Checksum:
         """
         if self._path.suffix != ".py":
             return ""
-        with tokenize.open(self._path) as file:
-            return _digest("\0".join(_significant(file.read())).encode())
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(self._content).readline)
+        source = io.TextIOWrapper(io.BytesIO(self._content), encoding).read()
+        return _digest("\0".join(_significant(source)).encode())
 
     def differs_from(self, of_bytes: str, of_tokens: str) -> bool:
         """Tell whether the script does something else than the one with these digests."""
@@ -51,8 +55,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Token:
+class _Token(t.NamedTuple):
     kind: int
     text: str
 

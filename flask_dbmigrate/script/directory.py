@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 from contextlib import contextmanager
 import difflib
+from functools import partial
 import os
 from pathlib import Path
 import re
@@ -21,7 +22,6 @@ from alembic.script.revision import MultipleHeads
 from alembic.script.revision import RangeNotAncestorError
 from alembic.script.revision import ResolutionError
 from alembic.script.revision import RevisionError as AlembicRevisionError
-from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 
 from flask_dbmigrate import _alembic
@@ -34,8 +34,12 @@ from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.errors import RevisionNotFoundError
 from flask_dbmigrate.errors import ScriptError
 
+from .identifiers import as_tuple
+from .index import Index
+from .index import keep_heads
+from .index import known_heads
+from .reader import find_scripts
 from .reader import read_scripts
-from .revisions import as_tuple
 
 
 def open_directory(config: Config) -> ScriptDirectory:
@@ -57,14 +61,18 @@ def open_directory(config: Config) -> ScriptDirectory:
     finally:  # 'prepend_sys_path' is prepended at every call: keep what is new, once
         added = sys.path[: len(sys.path) - len(path)]
         sys.path[:] = [*(entry for entry in added if entry not in path), *path]
-    scripts = _load(directory)
-    directory.revision_map = RevisionMap(lambda: scripts)
-    with clear_errors(directory):
-        directory.get_heads()
+    with _loading(directory):
+        folders = find_scripts(directory)
+        heads = known_heads(folders)
+    load = partial(_load, directory, folders)
+    directory.revision_map = _alembic.revision_map(load, heads=heads)
+    if heads is None:
+        with clear_errors(directory):
+            keep_heads(folders, directory.get_heads())
     return directory
 
 
-def _load(directory: ScriptDirectory) -> t.Sequence[Script]:
+def _load(directory: ScriptDirectory, folders: list[Index]) -> t.Sequence[Script]:
     """Read the scripts; one that is imported later is explained as well if that fails."""
 
     def load(path: str) -> ModuleType:
@@ -72,7 +80,7 @@ def _load(directory: ScriptDirectory) -> t.Sequence[Script]:
             return _alembic.import_script(path)
 
     with _loading(directory):
-        scripts = read_scripts(directory, load)
+        scripts = read_scripts(directory, folders, load)
     _require_whole(scripts)
     return scripts
 
@@ -245,6 +253,17 @@ def _names(script: Script) -> tuple[str, ...]:
 
 def _name(revisions: t.Any) -> str:
     return ", ".join(revisions) if isinstance(revisions, (tuple, list)) else revisions or "base"
+
+
+def unknown_heads(directory: ScriptDirectory, heads: tuple[str, ...]) -> list[str]:
+    """List the revisions in a version table that no script has."""
+    unknown = []
+    for head in [head for head in heads if head not in directory.get_heads()]:
+        try:
+            directory.get_revision(head)
+        except CommandError:
+            unknown.append(head)
+    return unknown
 
 
 def require_complete(directory: ScriptDirectory) -> None:

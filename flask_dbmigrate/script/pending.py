@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import PendingRevisionsError
 
+from .directory import unknown_heads
 from .revisions import describe
 from .revisions import Revision
 
@@ -58,14 +58,3 @@ def pending_revisions(directory: ScriptDirectory, heads: tuple[str, ...]) -> tup
     steps = _alembic.upgrade_steps(directory, "heads", heads)
     scripts = map(_alembic.script_of, steps)
     return tuple(describe(script) for script in scripts if script is not None)
-
-
-def unknown_heads(directory: ScriptDirectory, heads: tuple[str, ...]) -> list[str]:
-    """List the revisions in a version table that no script has."""
-    unknown = []
-    for head in heads:
-        try:
-            directory.get_revision(head)
-        except CommandError:
-            unknown.append(head)
-    return unknown

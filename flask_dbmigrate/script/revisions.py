@@ -8,6 +8,8 @@ import typing as t
 
 from alembic.script import Script
 
+from .identifiers import as_tuple
+
 
 @dataclass(frozen=True)
 class Revision:
@@ -97,8 +99,3 @@ def describe(script: Script, current: t.Container[str] | None = None) -> Revisio
         is_head=script.is_head,
         is_current=None if current is None else script.revision in current,
     )
-
-
-def as_tuple(value: str | t.Collection[str] | None) -> tuple[str, ...]:
-    """Take one name, several or none, as scripts write them."""
-    return (value,) if isinstance(value, str) else tuple(value or ())

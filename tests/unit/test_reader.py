@@ -9,13 +9,17 @@ import typing as t
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.script.revision import Revision
+from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.script.revision import RevisionMap
+from alembic.util import CommandError
 import pytest
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate import RevisionError
 from flask_dbmigrate import ScriptError
 from flask_dbmigrate.script.directory import open_directory
-from flask_dbmigrate.script.reader import read_identifiers
+from flask_dbmigrate.script.identifiers import as_tuple
+from flask_dbmigrate.script.identifiers import read_identifiers
 
 FUNCTIONS = "\n\ndef upgrade():\n    pass\n\n\ndef downgrade():\n    pass\n"
 
@@ -159,6 +163,13 @@ def test_error_when_it_is_imported(tmp_path: Path) -> None:
     assert (caught.value.path, caught.value.line) == (str(path), 3)
 
 
+def test_no_folder(tmp_path: Path) -> None:
+    """A folder of scripts that cannot be read is named."""
+    (tmp_path / "versions").write_text("")
+    with pytest.raises(ScriptError, match=r"versions' cannot be loaded: NotADirectoryError"):
+        opened(tmp_path)
+
+
 def test_same_files_as_alembic(tmp_path: Path) -> None:
     """The files are those that Alembic takes for scripts, also below folders."""
     for name in ("aaaa", ".#bbbb", "__init__", "cccc.txt", "deep/dddd", "__pycache__/eeee"):
@@ -226,3 +237,23 @@ def test_order_of_heads(tmp_path: Path, seed: int) -> None:
     directory = opened(tmp_path)
     assert directory.get_heads() == expected.get_heads()
     assert set(directory.get_bases()) == set(expected.get_bases())
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_circles(tmp_path: Path, seed: int) -> None:
+    """A circle is an error where it is one for Alembic."""
+    graph = random_graph(seed)
+    numbers = random.Random(seed)
+    for revision in graph:
+        down = as_tuple(revision.down_revision)
+        if numbers.random() < 0.1:
+            down = (*down, *(found.revision for found in numbers.sample(graph, 1)))
+        source = f"revision = {revision.revision!r}\ndown_revision = {down or None!r}\n"
+        write(tmp_path, revision.revision, source + f"depends_on = {revision.dependencies!r}\n")
+    try:
+        expected = ScriptDirectory(str(tmp_path)).get_heads()
+    except (AlembicRevisionError, CommandError):
+        with pytest.raises(RevisionError):
+            opened(tmp_path)
+    else:
+        assert opened(tmp_path).get_heads() == expected

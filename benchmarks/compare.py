@@ -397,6 +397,16 @@ def workplace(options: argparse.Namespace) -> Iterator[Workplace]:
         yield Workplace(venv / "bin", folder, servers, options.rounds, stack)
 
 
+def seconds_to_sync(folder: Path) -> float:
+    """Tell how long it takes until a page is on the disk: what a commit of SQLite waits for."""
+    with open(folder / "page", "wb", buffering=0) as file:
+        started = time.perf_counter()
+        for _ in range(100):
+            file.write(b"x" * 4096)
+            os.fsync(file)
+        return (time.perf_counter() - started) / 100
+
+
 def about(at: Workplace) -> str:
     """Tell what was measured on what."""
     program = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
@@ -406,6 +416,7 @@ def about(at: Workplace) -> str:
     installed = ", ".join(map(" ".join, zip(names, versions, strict=True)))
     return (
         f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {installed}.\n"
+        f"To sync a file takes {seconds_to_sync(at.folder) * 1000:.1f} ms.\n"
         f"Medians of {at.rounds} (app start: {at.rounds * STARTS}); "
         "in brackets the ratio to Flask-Migrate."
     )

@@ -15,6 +15,7 @@ import signal
 import sys
 import traceback
 import typing as t
+import warnings
 
 import click
 from flask import current_app
@@ -80,6 +81,8 @@ class Command(click.Command):
         except KeyboardInterrupt as error:
             stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
             is_typed = stopped.signum == signal.SIGINT
+            # the signal may have come just before it was
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             click.echo(f"\n{stopped}" if is_typed else stopped, err=True)
             ctx.exit(128 + stopped.signum)
         except DBMigrateError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 from contextlib import contextmanager
+from contextlib import suppress
 import gc
 import io
 import sys
@@ -45,9 +46,10 @@ class _Kinds(dict[type, bool]):
 
 
 def _freeze() -> None:
-    # what is noticed may be garbage itself: the closed connection of a lock, for example
-    if not _is_noticed() or (gc.collect() and not _is_noticed()):
-        gc.freeze()
+    with suppress(KeyboardInterrupt):  # the process is ending anyway
+        # what is noticed may be garbage itself: the closed connection of a lock, for example
+        if not _is_noticed() or (gc.collect() and not _is_noticed()):
+            gc.freeze()
 
 
 def _is_noticed() -> bool:

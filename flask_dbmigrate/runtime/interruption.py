@@ -2,15 +2,19 @@
 
 A signal handler of Python runs when the driver returns, which may be an hour later. So a thread,
 which the interpreter wakes at once, cancels the statement; the driver then raises its own error,
-and its connection stays in order. Where no statement is executed the handler raises by itself.
+and its connection stays in order. Where no statement is executed the handler raises by itself, or
+cancels the tasks of an event loop: what is raised in the loop would not reach them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from contextlib import suppress
+from contextvars import ContextVar
 import signal
 import socket
+import sys
 import threading
 import time
 import typing as t
@@ -67,6 +71,7 @@ class _Interruption:
         self._deaf_until = 0.0
         self._is_executing = False
         self._is_committing = False
+        self._is_scheduled = False
         self._connection: t.Any = None
         self._engine: sa.Engine
         self._cancellation: Cancellation = None
@@ -78,7 +83,20 @@ class _Interruption:
             self.stopped = Stopped(signum)
             self._deaf_until = now + _PATIENCE if self._is_executing else now
         if now >= self._deaf_until and not self._is_committing:
-            raise self._unwind()
+            is_repeated = self._is_scheduled or self.is_unwinding
+            loop = None if is_repeated else _event_loop_at_work()
+            if loop is None:
+                raise self._unwind()
+            self._is_scheduled, self._deaf_until = True, now + _PATIENCE
+            loop.call_soon_threadsafe(self._cancel_tasks, self._is_executing)
+
+    def _cancel_tasks(self, was_executing: bool) -> None:
+        """Cancel the tasks of the event loop, unless one has just begun to execute a statement."""
+        self._is_scheduled = False
+        if not self.is_unwinding and (was_executing or not self._is_executing):
+            self._unwind()
+            for task in asyncio.all_tasks():
+                task.cancel()
 
     def _unwind(self) -> Stopped:
         assert self.stopped is not None
@@ -119,8 +137,11 @@ class _Interruption:
 
     def watch(self, receiver: socket.socket, signals: t.Collection[int]) -> None:
         """Cancel statements from the first signal on, until the main thread has begun to unwind."""
-        while (received := receiver.recv(1)) and received[0] not in signals:
-            pass  # a signal that somebody else handles
+        try:
+            while (received := receiver.recv(1)) and received[0] not in signals:
+                pass  # a signal that somebody else handles
+        except OSError:  # it was closed before this thread began
+            return
         deadline = time.monotonic() + _PATIENCE
         while received and not self.is_over.wait(_INTERVAL):
             if self._is_committing:
@@ -137,6 +158,41 @@ class _Interruption:
             run_separately(self._engine, lambda connection: connection.exec_driver_sql(statement))
 
 
+def _event_loop_at_work() -> asyncio.AbstractEventLoop | None:
+    """Find the event loop of this thread, if a driver or the loop itself is at work in it.
+
+    Code that does not know of it runs in a greenlet.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    greenlet = sys.modules.get("greenlet")
+    return loop if greenlet is None or greenlet.getcurrent().parent is None else None
+
+
+_current: ContextVar[_Interruption] = ContextVar("flask_dbmigrate.interruption")
+
+
+@contextmanager
+def stops_raised() -> t.Iterator[None]:
+    """Raise what stopped the command, whatever has become of it on its way.
+
+    Some drivers swallow it and raise their own error, a task is told of it by a CancelledError,
+    and to roll back may fail.
+
+    :raises Stopped: if there was a signal.
+    """
+    try:
+        yield
+    except BaseException as error:
+        interruption = _current.get(None)
+        stopped = interruption.stopped if interruption and interruption.is_unwinding else None
+        if stopped is None or error is stopped:
+            raise
+        raise stopped from error
+
+
 @contextmanager
 def stoppable() -> t.Iterator[None]:
     """Let SIGINT and SIGTERM stop what is done meanwhile.
@@ -149,14 +205,12 @@ def stoppable() -> t.Iterator[None]:
         yield
         return
     interruption = _Interruption()
+    token = _current.set(interruption)
     try:
-        with _statements_followed(interruption), _signals_handled(interruption):
+        with stops_raised(), _statements_followed(interruption), _signals_handled(interruption):
             yield
-    except BaseException as error:
-        if interruption.is_unwinding and error is not interruption.stopped:
-            assert interruption.stopped is not None
-            raise interruption.stopped from error  # to roll back has failed, for example
-        raise
+    finally:
+        _current.reset(token)
     if interruption.stopped is not None:  # it came too late to stop anything
         raise interruption.stopped
 

@@ -30,6 +30,7 @@ from .environment import RunEnvironment
 from .failure import describe_stop
 from .failure import explain_failure
 from .interruption import Stopped
+from .interruption import stops_raised
 from .locking import locked
 from .locking import require_held
 from .offline import nothing_executed
@@ -226,7 +227,7 @@ class _Run:
         """Run env.py; False if it is to be run again."""
         urls = [database.engine.url for database in self.databases]
         try:
-            with environment:
+            with stops_raised(), environment:
                 self.directory.run_env()
             return True
         except DBMigrateError as error:

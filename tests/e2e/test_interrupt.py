@@ -290,6 +290,79 @@ def test_python_code(
     assert project.tables() == set()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("driver", ["asyncpg", "asyncmy", "aiosqlite"])
+def test_waiting_in_the_event_loop(
+    tmp_path: Path, new_database: Callable[[str], str], driver: str, number: signal.Signals
+) -> None:
+    """A signal that comes when only the event loop is at work reaches the revision, too."""
+    project = make_project(tmp_path, new_database(driver))
+    path = project.folder / "migrations" / "versions" / "bbb_.py"
+    long = f"op.execute({LONG_STATEMENTS[servers.backend_of(driver)]!r})"
+    wait = "import asyncio; sa.util.await_only(asyncio.sleep(60))"
+    path.write_text(path.read_text().replace(long, wait))
+    process = start(project, "upgrade")
+    wait_until((project.folder / "ready").exists)
+    code, said = stop(process, number)
+    assert code == 128 + number, said
+    assert "Traceback" not in said
+    word = {signal.SIGINT: "Interrupted.", signal.SIGTERM: "Terminated."}[number]
+    first = f"{word} Revision 'bbb' did not finish. The database is at 'aaa' now."
+    assert first in said
+    assert project.query(
+        "SELECT status, error FROM alembic_version_log WHERE revision = 'bbb'"
+    ) == [("failed", word)]
+    (project.folder / "again").touch()
+    project.db("upgrade", "--lock-timeout", "0")
+    assert project.query("SELECT id FROM t")[-1:] == [(1,)]
+
+
+@pytest.mark.parametrize("work", ["await asyncio.sleep(60)", "time.sleep(60)"])
+def test_event_loop_of_a_revision(tmp_path: Path, sqlite_url: str, work: str) -> None:
+    """A revision that runs an event loop of its own is stopped in it."""
+    project = QuickProject(tmp_path / "project", sqlite_url)
+    project.db("init")
+    create = "op.create_table('half', sa.Column('id', sa.Integer))"
+    coroutine = ["import asyncio, pathlib, time", "async def wait():", f"    {work}"]
+    ready = ["pathlib.Path('ready').touch()", "asyncio.run(wait())"]
+    project.revision("aaa", upgrade=[create, *coroutine, *ready])
+    process = start(project, "upgrade")
+    wait_until((project.folder / "ready").exists)
+    time.sleep(0.2)  # the loop has begun
+    code, said = stop(process, signal.SIGTERM)
+    assert (code, said) == (
+        143,
+        "Terminated. Revision 'aaa' did not finish. The database is at base now.\n",
+    )
+    assert project.tables() == set()
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+def test_long_commit(tmp_path: Path, new_database: Callable[[str], str], driver: str) -> None:
+    """A COMMIT that takes its time, for a deferred trigger, is stopped like a statement."""
+    project = make_project(tmp_path, new_database(driver))
+    path = project.folder / "migrations" / "versions" / "bbb_.py"
+    trigger = (
+        "CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_sleep(60); RETURN NULL; END'",
+        "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION rest()",
+        "INSERT INTO t VALUES (2)",
+    )
+    long = f"op.execute({LONG_STATEMENTS['postgresql']!r})"
+    replaced = "; ".join(f"op.execute({statement!r})" for statement in trigger)
+    path.write_text(path.read_text().replace(long, replaced))
+    process = start(project, "upgrade")
+    commit = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COMMIT%%' "
+    commit += "AND state = 'active' AND datname = current_database()"
+    wait_until((project.folder / "ready").exists)
+    wait_until(lambda: project.query(commit) == [(1,)])
+    code, said = stop(process, signal.SIGTERM)
+    assert code == 143, said
+    assert said.splitlines()[-1].endswith("The database is at 'aaa' now.")
+    require_stopped(project)
+
+
 @pytest.mark.parametrize("driver", ["psycopg2", "asyncpg", "mysqlclient", "sqlite"])
 def test_waiting_for_the_lock(
     tmp_path: Path, new_database: Callable[[str], str], driver: str

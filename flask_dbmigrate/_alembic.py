@@ -304,11 +304,14 @@ def intercept_sequences(
 def cache_tables(
     inspector: sa.Inspector, schemas: t.Mapping[str | None, tuple[list[str], t.Collection[str]]]
 ) -> None:
-    """Read the tables of several schemas at once; Alembic does so with the first schema alone.
+    """Read the tables of all schemas at once; Alembic does so with the first schema alone.
+
+    What was read of a table is forgotten when Alembic has seen it: its memory serves the next one.
 
     :param schemas: The tables to read of each schema, and all that it has.
     """
     cache, read = inspector.info_cache, t.cast("dict[str, t.Any]", {})
+    others = set(cache)
     for schema, (names, available) in schemas.items():
         if not names:  # would mean all of them
             continue
@@ -316,6 +319,29 @@ def cache_tables(
         for key in [key for key in cache if str(key).startswith("alembic_")]:
             found = cache.pop(key)
             if isinstance(found, dict):
-                found = {**read.get(key, {}), **found}
+                found = _Answers({**read.get(key, {}), **found}, given_twice=key in _COMPARED)
             read[key] = found
+    for key in cache.keys() - others:  # SQLAlchemy keeps the same for each table
+        del cache[key]
     cache.update(read)
+
+
+_COMPARED = ("alembic_unique_constraints", "alembic_indexes", "alembic_foreign_keys")
+"""What Alembic asks for twice: to reflect a table, and to compare it."""
+
+
+class _Answers(dict[t.Any, t.Any]):
+    """What was read of each table. Who asks once more than Alembic does makes it ask the database.
+
+    :param given_twice: Whether an answer is forgotten when it is given for the second time.
+    """
+
+    def __init__(self, answers: dict[t.Any, t.Any], *, given_twice: bool) -> None:
+        super().__init__(answers)
+        self._first = set(answers) if given_twice else set()
+
+    def get(self, key: t.Any, default: t.Any = None) -> t.Any:
+        if key in self._first:
+            self._first.remove(key)
+            return self[key]
+        return self.pop(key, default)

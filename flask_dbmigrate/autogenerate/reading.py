@@ -41,13 +41,12 @@ def _read_schemas(
     autogenerate: AutogenContext, _: t.Any, schemas: set[str | None]
 ) -> PriorityDispatchResult:
     """Read the tables of all schemas, before Alembic compares those of any."""
-    if len(schemas) > 1:
-        available = {name: autogenerate.inspector.get_table_names(name) for name in schemas}
-        tables = {
-            schema: ([name for name in names if _is_included(autogenerate, schema, name)], names)
-            for schema, names in available.items()
-        }
-        _alembic.cache_tables(autogenerate.inspector, tables)
+    available = {name: autogenerate.inspector.get_table_names(name) for name in schemas}
+    tables = {
+        schema: ([name for name in names if _is_included(autogenerate, schema, name)], names)
+        for schema, names in available.items()
+    }
+    _alembic.cache_tables(autogenerate.inspector, tables)
     return PriorityDispatchResult.CONTINUE
 
 

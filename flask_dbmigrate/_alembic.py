@@ -76,7 +76,14 @@ def revision_map(
     :param load: Reads the scripts, when the graph is first asked for more than its heads.
     :param heads: Its heads, if they are known before.
     """
-    revisions = _Revisions(load)
+    unread = [load]  # what was needed to read them is forgotten afterwards
+
+    def read() -> t.Sequence[Script]:
+        scripts = unread[0]()
+        unread.clear()
+        return scripts
+
+    revisions = _Revisions(read)
     if heads is not None:
         revisions.heads = heads
     return revisions

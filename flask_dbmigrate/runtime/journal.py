@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from datetime import UTC
 import enum
+from functools import cached_property
 import typing as t
 
 from alembic.runtime.migration import MigrationContext
@@ -98,10 +99,13 @@ class Journal:
     def __init__(self, context: MigrationContext) -> None:
         self._context = context
         self._facts = facts_of(context.dialect.name)
-        self._table = _describe(context)
         self._has_table = self._is_placed = False
         self.has_entries = False
         """Whether there are any, as far as we have read and written them."""
+
+    @cached_property
+    def _table(self) -> sa.Table:  # most runs read none
+        return _describe(self._context)
 
     @property
     def _connection(self) -> sa.Connection:

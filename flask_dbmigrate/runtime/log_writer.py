@@ -8,6 +8,7 @@ import dataclasses
 from datetime import datetime
 from datetime import UTC
 from functools import cache
+from functools import cached_property
 from functools import partial
 from importlib import metadata
 import time
@@ -56,7 +57,6 @@ class LogWriter:
         tell: t.Callable[[str], None],
     ) -> None:
         self._context = context
-        self._table = log_table(context)
         self.status: str | None = None
         """What the entries say of steps that succeed, where it is not the usual."""
         self._is_on = is_on
@@ -66,6 +66,10 @@ class LogWriter:
         self._origin: Origin
         self._clock = 0.0
         self._statements = statements
+
+    @cached_property
+    def _table(self) -> sa.Table:  # most runs have no steps
+        return log_table(self._context)
 
     def begin(self, step: MigrationInfo) -> None:
         """Note that a step begins; before the first one the table is created and looked at."""

@@ -11,29 +11,71 @@ from contextlib import suppress
 import gc
 import io
 import sys
+import threading
 import typing as t
+import weakref
 
 import sqlalchemy as sa
 
 
 @contextmanager
-def leaving_alone_what_is_loaded() -> t.Iterator[None]:
-    """Look for garbage only among what is new: the application and its libraries stay."""
+def out_of_the_way() -> t.Iterator[None]:
+    """Look for garbage only among what is new, and have the process end without freeing objects.
+
+    Those that refer to one another stay when the interpreter ends. Where one of them does something
+    in the end, as an open file does with what it has not written yet, all are freed.
+    """
+    watched = _Watched()  # of what is loaded, before there are more objects to list
     gc.freeze()
     try:
         yield
     finally:
+        watched.look_at_more()
         gc.unfreeze()
+        atexit.unregister(_end_quickly)
+        atexit.register(_end_quickly, watched, has_threads=threading.active_count() > 1)
 
 
-def leave_memory_to_the_system() -> None:
-    """Have the process end without freeing each object, where nobody can tell the difference.
+def _end_quickly(watched: _Watched, *, has_threads: bool) -> None:
+    with suppress(KeyboardInterrupt):  # the process is ending anyway
+        if has_threads:  # which have gone on to make objects
+            watched.look_at_more()
+        # what is noticed may be garbage itself: the closed connection of a lock, for example
+        if not watched.is_noticed() or (gc.collect() and not watched.is_noticed()):
+            gc.freeze()
 
-    Objects that refer to one another stay when the interpreter ends. Where one of them does
-    something in the end, as an open file does with what it has not written yet, all are freed.
-    """
-    atexit.unregister(_freeze)
-    atexit.register(_freeze)
+
+class _Watched:
+    """The objects that may do something in the end, not kept alive if they can do without that."""
+
+    def __init__(self) -> None:
+        self._references: list[weakref.ref[t.Any]] = []
+        self._kept: list[object] = []
+        self.look_at_more()
+        self._is_hopeless = bool(self._kept)  # whose they are may want to be rid of them
+        self._kept.clear()
+
+    def look_at_more(self) -> None:
+        """Look at what is not frozen."""
+        kinds = _Kinds()
+        for thing in [thing for thing in gc.get_objects() if kinds[type(thing)]]:
+            try:
+                self._references.append(weakref.ref(thing))
+            except TypeError:
+                self._kept.append(thing)
+
+    def is_noticed(self) -> bool:
+        """Tell whether something is left that does something; pools are emptied before."""
+        things = [thing for reference in self._references if (thing := reference()) is not None]
+        for engine in [thing for thing in things if issubclass(type(thing), sa.Engine)]:
+            if not engine.dialect.is_async:  # its event loop is gone
+                engine.dispose()
+        return (
+            self._is_hopeless
+            or any(map(_does_something, things))
+            # others refer to it than the list, the name and the argument
+            or any(sys.getrefcount(thing) > 3 for thing in self._kept)
+        )
 
 
 class _Kinds(dict[type, bool]):
@@ -43,28 +85,6 @@ class _Kinds(dict[type, bool]):
         bases = type.mro(kind)  # a metaclass may answer hasattr() with anything
         self[kind] = sa.Engine in bases or any("__del__" in vars(base) for base in bases)
         return self[kind]
-
-
-def _freeze() -> None:
-    with suppress(KeyboardInterrupt):  # the process is ending anyway
-        # what is noticed may be garbage itself: the closed connection of a lock, for example
-        if not _is_noticed() or (gc.collect() and not _is_noticed()):
-            gc.freeze()
-
-
-def _is_noticed() -> bool:
-    """Tell whether something is left that does something in the end; pools are emptied before."""
-    kinds = _Kinds()
-    things = [thing for thing in gc.get_objects() if kinds[type(thing)]]
-    for engine in [thing for thing in things if issubclass(type(thing), sa.Engine)]:
-        if not engine.dialect.is_async:  # its event loop is gone
-            engine.dispose()
-    while things:
-        thing = things.pop()
-        is_alive = sys.getrefcount(thing) > 2  # the name and the argument
-        if is_alive and _does_something(thing):
-            return True
-    return False
 
 
 def _does_something(thing: t.Any) -> bool:

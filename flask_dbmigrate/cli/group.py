@@ -61,8 +61,7 @@ class Group(click.Group):
         """Run one of the commands."""
         from . import garbage  # loads SQLAlchemy
 
-        garbage.leave_memory_to_the_system()
-        with garbage.leaving_alone_what_is_loaded():
+        with garbage.out_of_the_way():
             return super().invoke(ctx)
 
 

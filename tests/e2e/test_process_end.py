@@ -29,6 +29,20 @@ class Greeter:
 greeter = Greeter()
 """
 
+WITHOUT_REFERENCES = CLASS.replace("class Greeter:", "class Greeter:\n    __slots__ = 'itself'")
+
+THREAD = """
+import threading
+
+def work():
+    threading.main_thread().join()
+    files.append(open("file.txt", "w"))
+    files[0].write("text")
+
+files = []
+threading.Thread(target=work).start()
+"""
+
 STRANGE = """
 import io
 
@@ -84,11 +98,19 @@ def test_unwritten_file(new_project: Project) -> None:
     assert (project.folder / "file.txt").read_text() == "text"
 
 
-def test_finalizer(new_project: Project) -> None:
+@pytest.mark.parametrize("source", [CLASS, WITHOUT_REFERENCES])
+def test_finalizer(new_project: Project, source: str) -> None:
     """An object of the application's does what it does in the end."""
-    done = with_models(new_project, REPORT, CLASS).flask("db", "heads")
+    done = with_models(new_project, REPORT, source).flask("db", "heads")
     assert "as usual" in done.stdout
     assert "goodbye" in done.stderr
+
+
+def test_thread(new_project: Project) -> None:
+    """A file that a thread opens when the command is done is written, too."""
+    project = with_models(new_project, REPORT, THREAD)
+    assert "as usual" in project.db("heads")
+    assert (project.folder / "file.txt").read_text() == "text"
 
 
 def test_strange_objects(new_project: Project) -> None:

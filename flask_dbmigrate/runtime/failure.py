@@ -132,7 +132,9 @@ def _script_changed(error: ScriptChangedError, half_applied: HalfApplied) -> DBM
 def describe_stop(recorder: Recorder) -> str:
     """Say which revision a signal has stopped, and where the databases stand if any has run."""
     script = recorder.script
-    standing, _ = _standing([visit for visit in recorder.visits if visit.script or visit.steps])
+    if script is None and not any(visit.steps for visit in recorder.visits):
+        return ""
+    standing, _ = _standing(recorder.visits)
     if script is None:
         return standing.lstrip()
     visit = recorder.visits[-1]

@@ -91,9 +91,10 @@ class _Interruption:
             loop.call_soon_threadsafe(self._cancel_tasks, self._is_executing)
 
     def _cancel_tasks(self, was_executing: bool) -> None:
-        """Cancel the tasks of the event loop, unless one has just begun to execute a statement."""
+        """Cancel the tasks of the event loop, unless one has just begun what is left to end."""
         self._is_scheduled = False
-        if not self.is_unwinding and (was_executing or not self._is_executing):
+        has_begun = self._is_committing or (self._is_executing and not was_executing)
+        if not self.is_unwinding and not has_begun:
             self._unwind()
             for task in asyncio.all_tasks():
                 task.cancel()

@@ -235,6 +235,21 @@ def test_this_process_is_in_the_way(begin: t.Any, driver_url: str, where: str) -
     assert witness.retries == []
 
 
+def test_application_is_in_the_way(tmp_path: Path, server_url: str) -> None:
+    """So it does for a command, if the application was loaded with a connection in use."""
+    project = Project(tmp_path / "project", server_url)
+    project.db("init")
+    project.revision("aaa", upgrade=[MAKE])
+    project.db("upgrade")
+    project.revision("bbb", "aaa", upgrade=[ADD])
+    project.write_app(
+        f"import sqlalchemy as sa\nused = sa.create_engine({server_url!r}).connect()\n"
+        f"used.exec_driver_sql({READ!r})\n"
+    )
+    said = project.fails("upgrade", "--ddl-lock-timeout", "0.4", exit_code=1)
+    assert "This process holds the lock itself" in said
+
+
 WAITING = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
     "AND datname = current_database() AND clock_timestamp() - query_start > interval '1.2 s'",

@@ -14,6 +14,7 @@ from flask_dbmigrate.dialects import Blocker
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.runtime.connection import run_separately
+from flask_dbmigrate.state import on_command_line
 
 
 class BlockerWatch(threading.Thread):
@@ -69,6 +70,8 @@ def sessions_of_this_process(connection: sa.Connection) -> set[int]:
 
 def open_connections(connection: sa.Connection) -> list[sa.Connection]:
     """List the other connections of this process to the same database, in transactions."""
+    if on_command_line.get():
+        gc.unfreeze()  # a command has frozen what the application has opened before
     return [
         found
         for found in gc.get_objects()

@@ -75,6 +75,11 @@ def use_wal(connection, record):
 """
 
 
+@pytest.fixture(autouse=True)
+def _garbage_as_usual() -> None:
+    """Here a command in this process does with garbage what it does in its own."""
+
+
 def with_models(project: Project, *sources: str) -> Project:
     """Put more into the application's module."""
     project.write_app("".join([USER_MODEL, *sources]))

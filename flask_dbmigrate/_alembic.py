@@ -169,6 +169,14 @@ def revision_step(
     return step
 
 
+def uppermost(directory: ScriptDirectory, scripts: t.Collection[Script]) -> list[str]:
+    """Name those of some scripts that none of the others comes after or depends on."""
+    below: set[t.Any] = set()
+    for script in scripts:
+        below.update(set(directory.revision_map._get_ancestor_nodes([script])) - {script})
+    return [script.revision for script in scripts if script not in below]
+
+
 def stamp_steps(
     directory: ScriptDirectory, targets: tuple[str, ...], heads: tuple[str, ...]
 ) -> t.Sequence[Step]:

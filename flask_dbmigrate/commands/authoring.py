@@ -17,7 +17,6 @@ from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.visit import Visit
-from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.directory import shorten
 from flask_dbmigrate.script.revisions import describe
 from flask_dbmigrate.script.revisions import Revision
@@ -26,6 +25,7 @@ from flask_dbmigrate.script.scaffold import escape
 from flask_dbmigrate.script.scaffold import free_id
 from flask_dbmigrate.script.scaffold import require_template
 
+from .targets import named_scripts
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import Workspace
@@ -101,8 +101,7 @@ def revision(
         "sql": sql,
     }
     require_template(workspace.directory)
-    with clear_errors(workspace.directory):
-        workspace.directory.get_revisions(head)  # a bad head is found before the comparison
+    named_scripts(workspace.directory, head)  # a bad head is found before the comparison
     found = (_differences if autogenerate else _empty_revision)(workspace, arguments, listener)
     context = found.revision
     ids = [script.rev_id for script in context.generated_revisions if script.rev_id]
@@ -177,6 +176,8 @@ def merge(
             else "There is nothing to merge: there are no revisions.",
             hint="See the heads with 'flask db heads'.",
         )
+    for name in names:
+        named_scripts(workspace.directory, name)
     if workspace.is_set("revision_environment"):
         workspace.look()
     identifier = free_id(workspace.directory, rev_id)

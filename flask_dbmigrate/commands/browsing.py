@@ -11,6 +11,7 @@ from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import describe
 from flask_dbmigrate.script.revisions import Revision
 
+from .targets import named_scripts
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import split_range
@@ -71,9 +72,8 @@ def find_scripts(workspace: Workspace, names: t.Iterable[str]) -> list[t.Any]:
     for name in names:
         _, name = split_range(name, sql=False)
         revisions = tuple(workspace.current_heads()) if name == "current" else name
-        with clear_errors(workspace.directory):
-            for script in workspace.directory.get_revisions(revisions):
-                scripts[script.revision] = script
+        for script in named_scripts(workspace.directory, revisions):
+            scripts[script.revision] = script
     return list(scripts.values())
 
 
@@ -107,11 +107,10 @@ def history(
     current = None
     if indicate_current or "current" in ends or workspace.is_set("revision_environment"):
         current = workspace.current_heads()
-    base, head = (tuple(current or ()) if end == "current" else end for end in ends)
+    place: t.Any = tuple(current or ()) or "base"
+    base, head = (place if end == "current" else end for end in ends)
     with clear_errors(workspace.directory):
-        scripts = list(
-            workspace.directory.walk_revisions(base or "base", head or "heads")  # type: ignore[arg-type]
-        )
+        scripts = list(workspace.directory.walk_revisions(base or "base", head or "heads"))
     return Revisions(
         tuple(describe(script, current if indicate_current else None) for script in scripts),
         "full" if verbose else "line",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-import itertools
 import typing as t
 
 from flask_dbmigrate import _alembic
@@ -14,7 +13,6 @@ from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunOptions
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.runtime.visit import Visit
-from flask_dbmigrate.script.directory import clear_errors
 
 from .losses import Agrees
 from .losses import find_losses
@@ -22,6 +20,7 @@ from .losses import nobody
 from .losses import require_agreement
 from .targets import same_downgrade
 from .targets import same_upgrade
+from .targets import stamp_targets
 from .workspace import Directory
 from .workspace import open_workspace
 from .workspace import split_range
@@ -173,8 +172,10 @@ def stamp(
     settings = RunSettings.of(options, sql=sql)
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
 
+    resolved = stamp_targets(workspace.directory, targets)  # before '--purge' empties the table
+
     visits = workspace.run_locked(
-        partial(_stamp_steps, targets),
+        partial(_stamp_steps, resolved),
         listener=listener,
         command="stamp",
         always=True,
@@ -187,13 +188,9 @@ def stamp(
     return _result(visits)
 
 
-def _stamp_steps(targets: tuple[str, ...], visit: Visit) -> t.Iterator[_alembic.Step]:
-    with clear_errors(visit.directory):
-        scripts = [visit.directory.get_revisions(target) or (None,) for target in targets]
-    for script in itertools.chain(*scripts):
-        # one after the other: Alembic fails where two of them split a merge
-        name = script.revision if script else "base"
-        yield from _alembic.stamp_steps(visit.directory, (name,), visit.heads)
+def _stamp_steps(targets: list[str], visit: Visit) -> t.Iterator[_alembic.Step]:
+    for target in targets:  # one after the other: Alembic fails where two of them split a merge
+        yield from _alembic.stamp_steps(visit.directory, (target,), visit.heads)
 
 
 def ensure_version(

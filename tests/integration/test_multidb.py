@@ -468,6 +468,39 @@ def test_relative_downgrade_of_a_database_that_is_behind(two_revisions: Place, t
     assert tables(two_revisions) == ({"kept"}, {"kept"})
 
 
+@pytest.fixture
+def two_branches(ready: Place) -> Place:
+    """Two branches of two revisions; both databases are at their ends."""
+    for side in ("left", "right"):
+        ready.project.revision(f"{side}1", extra=f"branch_labels = ({side!r},)")
+        ready.project.revision(f"{side}2", f"{side}1")
+    flask_dbmigrate.upgrade(revision="heads")
+    return ready
+
+
+def places() -> list[tuple[str, ...]]:
+    """Where the databases are."""
+    found = flask_dbmigrate.current().databases
+    return [tuple(revision.revision for revision in database.revisions) for database in found]
+
+
+@pytest.mark.parametrize(("target", "right"), [("right@-1", ("right1",)), ("right@-2", ())])
+def test_relative_downgrade_of_one_branch(
+    two_branches: Place, target: str, right: tuple[str, ...]
+) -> None:
+    """Steps back on one branch leave the others alone, also where they lead to its base."""
+    flask_dbmigrate.downgrade(revision=target)
+    assert places() == [("left2", *right)] * 2
+
+
+def test_relative_upgrade_of_one_branch(two_branches: Place) -> None:
+    """A step up on one branch is a step of the default database, too."""
+    flask_dbmigrate.downgrade(revision="right@base")
+    flask_dbmigrate.upgrade(revision="right1", database="reports")
+    flask_dbmigrate.upgrade(revision="right@+1")
+    assert places() == [("left2", "right1")] * 2
+
+
 def test_relative_downgrade_of_a_database_that_is_elsewhere(two_revisions: Place) -> None:
     """A database that is below the target is named, and nothing is downgraded anywhere."""
     flask_dbmigrate.upgrade()

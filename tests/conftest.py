@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import nullcontext
 from pathlib import Path
+import ssl
 import tempfile
 import typing as t
 
@@ -45,6 +46,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def _no_context_left_behind() -> Iterator[None]:
     yield
     assert not has_app_context(), "the test left an application context pushed"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_authorities() -> Iterator[None]:
+    """No server has a certificate of theirs, and PyMySQL loads all for each connection: 25 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

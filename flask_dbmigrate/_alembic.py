@@ -48,14 +48,26 @@ def register_environment(environment: type[EnvironmentContext]) -> None:
     environment.create_module_class_proxy(attributes, attributes)
 
 
+class NoIdentifierError(Exception):
+    """A script whose ``revision`` is no name; the text is its path."""
+
+
 def load_scripts(directory: ScriptDirectory) -> t.Iterator[Script]:
     """Import the revision scripts of a directory, one after the other."""
     return directory._load_revisions()
 
 
 def load_script(directory: ScriptDirectory, path: str) -> Script | None:
-    """Import a revision script; None if Alembic does not take it for one."""
-    return Script._from_path(directory, path)
+    """Import a revision script; None if Alembic does not take it for one.
+
+    :raises NoIdentifierError: if its ``revision`` is something that Alembic cannot look at.
+    """
+    try:
+        return Script._from_path(directory, path)
+    except TypeError as error:
+        if traceback.extract_tb(error.__traceback__)[-1].name != Script.verify_rev_id.__name__:
+            raise
+        raise NoIdentifierError(path) from error
 
 
 def import_script(path: str) -> ModuleType:
@@ -251,6 +263,22 @@ def intercept_statements(
         return around(construct, multiparams or rest.get("params"), run)
 
     context.impl._exec = intercept  # type: ignore[method-assign,assignment]
+
+
+def check_result(step: Step, check: t.Callable[[object], object]) -> None:
+    """Have what the function of a script returns checked; a stamp has none.
+
+    :param check: Raises an error if the result shows that nothing was done.
+    """
+    if not isinstance(step, RevisionStep):
+        return
+    function = step.migration_fn
+
+    @functools.wraps(function)
+    def run(**arguments: t.Any) -> None:
+        check(function(**arguments))
+
+    step.migration_fn = run
 
 
 def surround_function(step: Step, surrounding: t.Callable[[], t.ContextManager[object]]) -> None:

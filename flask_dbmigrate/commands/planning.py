@@ -10,6 +10,7 @@ from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.settings import RunSettings
 from flask_dbmigrate.runtime.visit import Visit
+from flask_dbmigrate.script.functions import require_functions
 from flask_dbmigrate.script.identifiers import as_tuple
 from flask_dbmigrate.script.operations import read_operations
 from flask_dbmigrate.script.plan import DatabasePlan
@@ -110,7 +111,8 @@ def _collect(
     return MigrationPlan(tuple(plans))
 
 
-def _read(visit: Visit, direction: str, steps: t.Iterable[_alembic.Step]) -> DatabasePlan:
+def _read(visit: Visit, direction: str, steps: t.Sequence[_alembic.Step]) -> DatabasePlan:
+    require_functions(steps, visit.arguments)
     planned = []
     for step in steps:
         script = _alembic.script_of(step)

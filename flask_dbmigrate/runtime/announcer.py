@@ -80,9 +80,10 @@ class Announcer:
             signal.send(self._app, _async_wrapper=to_sync, command=self._command, **facts)
         except DBMigrateError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = signal.name.replace("-", "_")
-            said = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
+            text = " ".join(str(error).split()).rstrip(".")
+            said = ": ".join(filter(None, (type(error).__name__, text)))
             raise MigrationError(
                 f"A receiver of the signal '{name}' failed: {said}. {standing}.",
                 hint="Add '--traceback' to see where.",

@@ -23,6 +23,7 @@ from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.errors import MigrationError
 from flask_dbmigrate.script.directory import explain
 from flask_dbmigrate.script.directory import shorten
+from flask_dbmigrate.script.functions import NothingDoneError
 from flask_dbmigrate.state import MigrateState
 
 from .connection import connection_error
@@ -189,7 +190,7 @@ def _said(error: BaseException, visit: Visit | None) -> str:
         name = visit.context.dialect.name if visit else ""
         return facts_of(name).message(error.orig).rstrip(".")
     text = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, RefusedError):
+    if isinstance(error, RefusedError | NothingDoneError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -19,6 +19,8 @@ from flask_dbmigrate.config import Settings
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.errors import UnknownDatabaseRevisionError
 from flask_dbmigrate.script.directory import unknown_heads
+from flask_dbmigrate.script.functions import require_functions
+from flask_dbmigrate.script.functions import require_nothing_left
 
 from .journal import Journal
 from .journal import JournalEntry
@@ -173,6 +175,8 @@ class Recorder:
             require_known(visit)
         entries = self._read_journal(visit)
         steps = self.plan(visit)
+        if isinstance(steps, Sequence):  # nothing is run yet, on any database
+            require_functions(steps, visit.arguments)
         if self.is_look:
             half_applied = {f"{entry.direction} of {entry.revision}" for entry in entries}
             visit.pending = (*half_applied, *map(str, steps))
@@ -237,6 +241,8 @@ class Recorder:
         visit.preparation.before_step(script, visit.context)
         visit.statements.count = 0
         visit.script = script
+        check = partial(require_nothing_left, direction_of(step.info))
+        _alembic.check_result(step, check)
         _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
         visit.journal_writer.before_step(step, script)
 

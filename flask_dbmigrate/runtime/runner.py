@@ -238,8 +238,6 @@ class _Run:
             stopped.where = describe_stop(recorder)
             raise
         except (Exception, SystemExit) as error:
-            if isinstance(error, SystemExit) and recorder.script is None:
-                raise
             if recorder.repeats(error):
                 return False
             explained = explain_failure(error, self.state, recorder)

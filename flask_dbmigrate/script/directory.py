@@ -89,7 +89,7 @@ def _load(directory: ScriptDirectory, folders: list[Index]) -> t.Sequence[Script
 def _loading(directory: ScriptDirectory) -> t.Iterator[None]:
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unloadable(directory, error) from error
 
 
@@ -97,6 +97,8 @@ def _require_whole(scripts: t.Sequence[Script]) -> None:
     """Check that every revision exists that another one names, and exists once."""
     paths: dict[str, str] = {}
     for script in scripts:
+        if not isinstance(script.revision, str) or not script.revision.strip():
+            raise _nameless(script.path)
         if script.revision in paths:
             raise RevisionError(
                 f"Revision '{script.revision}' has two scripts: "
@@ -120,13 +122,16 @@ def _require_whole(scripts: t.Sequence[Script]) -> None:
                     )
 
 
-def _unloadable(directory: ScriptDirectory, error: Exception) -> DBMigrateError:
+def _unloadable(directory: ScriptDirectory, error: BaseException) -> DBMigrateError:
+    if isinstance(error, _alembic.NoIdentifierError):
+        return _nameless(str(error))
     if isinstance(error, (CommandError, AlembicRevisionError)):
         return explain(error, directory)
     path, line = _place(directory, error)
     detail = error.msg if isinstance(error, SyntaxError) else str(error)
+    said = ": ".join(filter(None, (type(error).__name__, detail)))
     return ScriptError(
-        f"The script '{shorten(path)}' cannot be loaded: {type(error).__name__}: {detail}"
+        f"The script '{shorten(path)}' cannot be loaded: {said}"
         + (f" (line {line})." if line else "."),
         hint="Correct the script.",
         path=path,
@@ -134,7 +139,15 @@ def _unloadable(directory: ScriptDirectory, error: Exception) -> DBMigrateError:
     )
 
 
-def _place(directory: ScriptDirectory, error: Exception) -> tuple[str, int | None]:
+def _nameless(path: str) -> ScriptError:
+    return ScriptError(
+        f"The 'revision' in '{shorten(path)}' is empty, or it is no string.",
+        hint="Correct it, or move the file out of the folder of revisions.",
+        path=path,
+    )
+
+
+def _place(directory: ScriptDirectory, error: BaseException) -> tuple[str, int | None]:
     """Tell which script an import error comes from, and from which of its lines."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno

@@ -19,8 +19,8 @@ import typing as t
 from .identifiers import Identifiers
 from .identifiers import read_identifiers
 
-_FORMAT = 1
-"""To be raised whenever :func:`.identifiers.read_identifiers` reads a script differently."""
+_FORMAT = 2
+"""To be raised whenever scripts are read or checked differently."""
 
 _WORTHWHILE = 100
 """For how many scripts an index is kept; fewer are read as fast."""

@@ -77,7 +77,7 @@ def all_or_nothing(
         # Alembic announces post-write hooks on stdout, which is for data
         with answering(state), redirect_stdout(sys.stderr):
             yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if _alembic.failed_in_hook(error):
             raise ConfigurationError(
                 f"The script was written, but a post-write hook failed: {error}.",
@@ -89,7 +89,7 @@ def all_or_nothing(
         raise _not_written(error, directory) from error
 
 
-def _not_written(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
+def _not_written(error: BaseException, directory: ScriptDirectory) -> DBMigrateError:
     template = f"{shorten(directory.dir)}/script.py.mako"
     if isinstance(error, (CommandError, AlembicRevisionError)):
         return explain(error, directory)

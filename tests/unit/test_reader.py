@@ -145,7 +145,7 @@ def test_nothing_is_imported(tmp_path: Path) -> None:
     script = directory.get_revision("bbbb")
     assert (script.doc, script.branch_labels) == ("add books", {"shop", "books"})
     assert script.module.upgrade() is None
-    with pytest.raises(SystemExit):
+    with pytest.raises(ScriptError, match="SystemExit"):
         _ = directory.get_revision("aaaa").module
 
 

@@ -7,6 +7,7 @@ import functools
 import inspect
 import logging
 import os
+from pathlib import Path
 import re
 import traceback
 from types import ModuleType
@@ -60,12 +61,13 @@ def load_scripts(directory: ScriptDirectory) -> t.Iterator[Script]:
 def load_script(directory: ScriptDirectory, path: str) -> Script | None:
     """Import a revision script; None if Alembic does not take it for one.
 
-    :raises NoIdentifierError: if its ``revision`` is something that Alembic cannot look at.
+    :raises NoIdentifierError: if its ``revision`` is missing, or Alembic cannot even look at it.
     """
     try:
         return Script._from_path(directory, path)
-    except TypeError as error:
-        if traceback.extract_tb(error.__traceback__)[-1].name != Script.verify_rev_id.__name__:
+    except (TypeError, CommandError) as error:
+        raised_in = traceback.extract_tb(error.__traceback__)[-1].name
+        if raised_in not in (Script._from_path.__name__, Script.verify_rev_id.__name__):
             raise
         raise NoIdentifierError(path) from error
 
@@ -293,6 +295,35 @@ def surround_function(step: Step, surrounding: t.Callable[[], t.ContextManager[o
             function(**arguments)
 
     step.migration_fn = run
+
+
+@contextmanager
+def whole_scripts(directory: ScriptDirectory) -> t.Iterator[list[Path]]:
+    """Have new scripts written beside their places, and moved there when they are whole.
+
+    :returns: The scripts that were written so far.
+    """
+    generate = directory._generate_template
+    written: list[Path] = []
+
+    def generate_whole(source: Path, path: Path, **names: t.Any) -> None:
+        part = path.with_suffix(".part")
+        try:
+            generate(source, part, **names)
+            part.replace(path)
+        except OSError as error:
+            if error.filename in (None, os.fspath(part)):
+                error.filename = os.fspath(path)
+            raise
+        finally:
+            part.unlink(missing_ok=True)
+        written.append(path)
+
+    directory._generate_template = generate_whole  # type: ignore[method-assign,assignment]
+    try:
+        yield written
+    finally:
+        del directory._generate_template
 
 
 def failed_in_hook(error: BaseException) -> bool:

@@ -104,8 +104,7 @@ def revision(
     named_scripts(workspace.directory, head)  # a bad head is found before the comparison
     found = (_differences if autogenerate else _empty_revision)(workspace, arguments, listener)
     context = found.revision
-    ids = [script.rev_id for script in context.generated_revisions if script.rev_id]
-    with all_or_nothing(workspace.state, workspace.directory, ids):
+    with all_or_nothing(workspace.state, workspace.directory):
         scripts = [script for script in context.generate_scripts() if script is not None]
     return NewRevisions(tuple(map(describe, scripts)), found.kept_tables)
 
@@ -181,7 +180,7 @@ def merge(
     if workspace.is_set("revision_environment"):
         workspace.look()
     identifier = free_id(workspace.directory, rev_id)
-    with all_or_nothing(workspace.state, workspace.directory, [identifier]):
+    with all_or_nothing(workspace.state, workspace.directory):
         script = workspace.directory.generate_revision(
             identifier,
             escape(message),

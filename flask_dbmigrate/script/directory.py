@@ -140,9 +140,15 @@ def _unloadable(directory: ScriptDirectory, error: BaseException) -> DBMigrateEr
 
 
 def _nameless(path: str) -> ScriptError:
+    if not Path(path).read_bytes().strip():
+        return ScriptError(
+            f"The script '{shorten(path)}' is empty.",
+            hint="Delete it, or restore it from version control.",
+            path=path,
+        )
     return ScriptError(
-        f"The 'revision' in '{shorten(path)}' is empty, or it is no string.",
-        hint="Correct it, or move the file out of the folder of revisions.",
+        f"The script '{shorten(path)}' has no 'revision', or one that is empty or no string.",
+        hint="Set it, or move the file out of the folder of revisions.",
         path=path,
     )
 

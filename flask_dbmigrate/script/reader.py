@@ -93,6 +93,8 @@ def read_scripts(
     for path, identifiers in _read(folders):
         if identifiers is not None:
             scripts.append(LazyScript(identifiers, path, load))
+        elif not Path(path).read_bytes().strip():
+            raise _alembic.NoIdentifierError(path)
         elif script := _alembic.load_script(directory, path):
             scripts.append(script)
     return _parents_first(scripts)

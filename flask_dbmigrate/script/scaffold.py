@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextlib import redirect_stdout
+import errno
 from pathlib import Path
 import re
 import sys
@@ -65,17 +66,18 @@ def free_id(directory: ScriptDirectory, given: str | None) -> str:
 
 
 @contextmanager
-def all_or_nothing(
-    state: MigrateState, directory: ScriptDirectory, ids: t.Sequence[str]
-) -> t.Iterator[None]:
-    """Remove the scripts of these revisions again if writing them fails.
+def all_or_nothing(state: MigrateState, directory: ScriptDirectory) -> t.Iterator[None]:
+    """Write scripts whole, and remove them again if they cannot be loaded.
 
     :param state: What templates find as ``app.extensions['migrate']``.
     """
-    before = set(_files(directory))
     try:
         # Alembic announces post-write hooks on stdout, which is for data
-        with answering(state), redirect_stdout(sys.stderr):
+        with (
+            answering(state),
+            redirect_stdout(sys.stderr),
+            _alembic.whole_scripts(directory) as written,
+        ):
             yield
     except (Exception, SystemExit) as error:
         if _alembic.failed_in_hook(error):
@@ -83,10 +85,12 @@ def all_or_nothing(
                 f"The script was written, but a post-write hook failed: {error}.",
                 hint=f"Correct '[post_write_hooks]' in '{shorten(directory.dir)}/alembic.ini'.",
             ) from error
-        for path in set(_files(directory)) - before:
-            if any(identifier in path.read_text("utf-8", "replace") for identifier in ids):
-                path.unlink()
+        for path in written:
+            path.unlink(missing_ok=True)
         raise _not_written(error, directory) from error
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _not_written(error: BaseException, directory: ScriptDirectory) -> DBMigrateError:
@@ -96,7 +100,9 @@ def _not_written(error: BaseException, directory: ScriptDirectory) -> DBMigrateE
     if isinstance(error, OSError):
         return ConfigurationError(
             f"The script cannot be written to '{error.filename}': {error.strerror}.",
-            hint="Make the directory writable, or name another one with '--directory'.",
+            hint="Make room, and run the command again."
+            if error.errno in _NO_ROOM
+            else "Make the directory writable, or name another one with '--directory'.",
         )
     if isinstance(error, SyntaxError):
         return ConfigurationError(
@@ -108,8 +114,3 @@ def _not_written(error: BaseException, directory: ScriptDirectory) -> DBMigrateE
         f"{type(error).__name__}: {' '.join(str(error).split())}.",
         hint="Correct the template, or 'file_template' in 'alembic.ini'.",
     )
-
-
-def _files(directory: ScriptDirectory) -> t.Iterator[Path]:
-    for location in _alembic.version_locations(directory):
-        yield from Path(location).rglob("*.py")

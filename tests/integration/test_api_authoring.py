@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+import os
 from pathlib import Path
 import re
+import resource
 import shlex
 import sys
 import typing as t
@@ -23,6 +26,7 @@ from flask_dbmigrate import PendingRevisionsError
 from flask_dbmigrate import Revision
 from flask_dbmigrate import RevisionError
 from flask_dbmigrate import RevisionNotFoundError
+from flask_dbmigrate import ScriptError
 
 
 @pytest.fixture
@@ -229,6 +233,54 @@ def test_script_that_fails_to_write_leaves_nothing(ready: Project) -> None:
     with pytest.raises(ConfigurationError, match=r"script\.py\.mako' makes a script that is no"):
         flask_dbmigrate.revision(message="one")
     assert list(Path("migrations/versions").glob("*.py")) == []
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """Let each file have so many bytes and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 100])
+@pytest.mark.parametrize("command", ["revision", "migrate", "merge"])
+def test_full_disk(ready: Project, command: str, room: int) -> None:
+    """A script that cannot be written completely is not there, and neither is a part of it."""
+    if command == "merge":
+        ready.revision("aaa")
+        ready.revision("bbb")
+    versions = ready.folder / "migrations" / "versions"
+    before = list(versions.glob("*.*"))
+    with full_disk(room), pytest.raises(ConfigurationError, match="File too large") as caught:
+        getattr(flask_dbmigrate, command)(rev_id="ccc", message="new")
+    assert f"cannot be written to '{versions / 'ccc_new.py'}': " in caught.value.message
+    assert caught.value.hint == "Make room, and run the command again."
+    assert list(versions.glob("*.*")) == before
+    getattr(flask_dbmigrate, command)(rev_id="ccc", message="new")
+    assert (versions / "ccc_new.py").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    """Tell which permissions new files do not have."""
+    os.umask(mask := os.umask(0))
+    return mask
+
+
+@pytest.mark.parametrize("name", ["aaa_new.py", "abc.py"])
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_script_that_is_empty(ready: Project, name: str, content: str) -> None:
+    """A script of which a full disk has left nothing is named, with what to do."""
+    path = ready.folder / "migrations" / "versions" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    for command in (flask_dbmigrate.heads, flask_dbmigrate.upgrade, flask_dbmigrate.migrate):
+        with pytest.raises(ScriptError, match=rf"'migrations/versions/{name}' is empty") as caught:
+            command()
+        assert caught.value.hint == "Delete it, or restore it from version control."
 
 
 def test_missing_template_of_revisions(ready: Project) -> None:

@@ -192,13 +192,13 @@ def test_receiver_that_exits(folder: Project) -> None:
     assert folder.inspect() == []
 
 
-NO_NAME = "is empty, or it is no string"
+NO_NAME = "has no 'revision', or one that is empty or no string"
 NAMELESS = {
     "empty": ("revision = ''\n", NO_NAME),
     "blank": ("revision = ' '\n", NO_NAME),
     "None": ("revision = None\n", NO_NAME),
     "computed": ("revision = str()\n", NO_NAME),
-    "missing": ("", "has no 'revision'"),
+    "missing": ("", NO_NAME),
 }
 
 

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 import pytest
 import sqlalchemy as sa
 
@@ -144,6 +145,33 @@ def test_register_environment(directory: ScriptDirectory) -> None:
     _alembic.register_environment(Environment)
     with Environment(Config(), directory, as_sql=True):
         assert context.is_offline_mode()
+
+
+def test_whole_scripts(tmp_path: Path) -> None:
+    """A script is known when it is in its place, and afterwards Alembic writes as ever."""
+    (tmp_path / "versions").mkdir()
+    template = tmp_path / "script.py.mako"
+    template.write_text('revision = "${up_revision}"\ndown_revision = None\n')
+    directory = ScriptDirectory(str(tmp_path), messaging_opts={"quiet": True})
+    with _alembic.whole_scripts(directory) as written:
+        script = directory.generate_revision("aaaa", "one")
+        template.write_text("${missing}")
+        with pytest.raises(CommandError):
+            directory.generate_revision("bbbb", "two", head="base")
+    assert script is not None
+    assert written == [Path(script.path)] == list((tmp_path / "versions").glob("*.*"))
+    assert "_generate_template" not in vars(directory)
+
+
+def test_check_result(directory: ScriptDirectory) -> None:
+    """What the function of a script returns can be checked; a stamp has nothing to check."""
+    results: list[object] = []
+    (upgrade,) = _alembic.upgrade_steps(directory, "aaaa", ())
+    (stamp,) = _alembic.stamp_steps(directory, ("bbbb",), ("aaaa",))
+    for step in (upgrade, stamp):
+        _alembic.check_result(step, results.append)
+        t.cast(t.Any, step).migration_fn()
+    assert results == [None]
 
 
 def test_failed_in_hook(tmp_path: Path) -> None:

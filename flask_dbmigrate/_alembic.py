@@ -27,6 +27,7 @@ from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 from alembic.util import load_python_file
 import sqlalchemy as sa
+from sqlalchemy.engine.mock import MockConnection
 
 from .errors import ScriptError
 
@@ -243,6 +244,16 @@ def is_in_transaction(context: MigrationContext) -> bool:
     SQLAlchemy alone does not tell: it begins one by itself when the first statement comes.
     """
     return context._in_external_transaction or context._transaction is not None
+
+
+def refuse_parameters(context: MigrationContext) -> None:
+    """Have the connection of an offline run refuse parameters; Alembic writes what has none."""
+
+    def execute(construct: t.Any, parameters: t.Any = None) -> None:
+        context.impl._exec(construct, multiparams=parameters or None)
+
+    connection = t.cast(sa.Connection, MockConnection(context.dialect, execute))
+    context.connection = context.impl.connection = connection
 
 
 Execute = t.Callable[[], t.Any]

@@ -93,6 +93,10 @@ class DialectFacts:
     table_options: t.Mapping[str, t.Any] = {}
     """Options of ``sqlalchemy.Table`` for tables of our own."""
 
+    def binary_literal(self, value: bytes) -> str | None:
+        """Write bytes as SQL; None where it is not known how."""
+        return None
+
     def identity(self, connection: sa.Connection) -> str | None:
         """Tell what the server itself calls the database, to recognise it under another URL.
 

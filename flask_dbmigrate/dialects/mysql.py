@@ -95,6 +95,9 @@ class MySQL(DialectFacts):
         for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"))
     }
 
+    def binary_literal(self, value: bytes) -> str:
+        return f"X'{value.hex()}'"
+
     def identity(self, connection: sa.Connection) -> str | None:
         row = connection.exec_driver_sql("SELECT @@hostname, @@port, @@datadir, DATABASE()").one()
         return repr(tuple(row))

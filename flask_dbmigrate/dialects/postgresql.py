@@ -108,6 +108,9 @@ class PostgreSQL(DialectFacts):
     is_journaled = True
     present_schema = "SELECT current_schema()"
 
+    def binary_literal(self, value: bytes) -> str:
+        return f"'\\x{value.hex()}'"
+
     def identity(self, connection: sa.Connection) -> str | None:
         """A server is known by the microsecond it was started in, which needs no privilege.
 

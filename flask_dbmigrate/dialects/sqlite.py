@@ -24,6 +24,9 @@ class SQLite(DialectFacts):
 
     remedy = "Create its folder and make it writable"
 
+    def binary_literal(self, value: bytes) -> str:
+        return f"X'{value.hex()}'"
+
     def is_transient(self, error: BaseException) -> bool:
         return False
 

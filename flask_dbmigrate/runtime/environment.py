@@ -15,6 +15,7 @@ from flask_dbmigrate.databases import as_engine
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import key_of
 
+from .offline import require_values
 from .offline import SqlOutput
 from .preparation import Preparation
 from .preparation import prepare
@@ -62,6 +63,7 @@ class RunEnvironment(EnvironmentContext):
         heading = self._sql_heading(options)
         if self.is_offline_mode():
             options.setdefault("dialect_opts", {"paramstyle": "named"})  # others double each '%'
+            options["literal_binds"] = True  # there are no parameters to send beside the SQL
             if options.get("output_buffer") is None:
                 options["output_buffer"] = self.sql.begin()
         super().configure(
@@ -70,6 +72,8 @@ class RunEnvironment(EnvironmentContext):
             on_version_apply=[*callbacks, self.recorder.applied],  # type: ignore[arg-type]
             **options,
         )
+        if self.is_offline_mode() and connection is None:
+            require_values(self.get_context())
         if heading:
             self.static_output(heading)
 

@@ -29,7 +29,7 @@ from flask_dbmigrate.state import MigrateState
 from .connection import connection_error
 from .journal import Journal
 from .journal_writer import ScriptChangedError
-from .offline import needs_connection
+from .offline import explain_offline
 from .preparation import RefusedError
 from .recorder import Recorder
 from .visit import Visit
@@ -82,12 +82,11 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> DBMigrateErro
     line = _line_in(script.path, error)
     place = shorten(script.path) + (f", line {line}" if line else "")
     said = _said(error, visit)
-    if visit.context.as_sql and needs_connection(error):
+    if visit.context.as_sql and (offline := explain_offline(error)):
+        what, remedy = offline
         return MigrationError(
-            f"Revision '{script.revision}' needs a connection to the database ({place}), and with "
-            f"'--sql' there is none: {said}.",
-            hint="Let it do its work with 'op.execute()' of a statement, run it online, or choose "
-            "other databases with '--database'.",
+            f"Revision '{script.revision}' {what.format(place=place)}: {said}.",
+            hint=f"{remedy}, run it online, or choose other databases with '--database'.",
             database=visit.key,
             revision=script.revision,
             path=script.path,

@@ -7,14 +7,18 @@ from contextlib import ExitStack
 from io import StringIO
 import os
 from pathlib import Path
+import re
 import sys
 import threading
 import typing as t
 from urllib.parse import quote
 
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 import sqlalchemy as sa
 
+from flask_dbmigrate import _alembic
+from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
 
 
@@ -86,7 +90,56 @@ def nothing_executed(
         yield
 
 
-def needs_connection(error: BaseException) -> bool:
+def require_values(context: MigrationContext) -> None:
+    """Have each value written into the SQL, as the DBMS would get it, or the revision fail."""
+    _alembic.refuse_parameters(context)
+    dialect, facts = context.dialect, facts_of(context.dialect.name)
+
+    class Compiler(dialect.statement_compiler):  # type: ignore[name-defined,misc]
+        def visit_bindparam(self, bindparam: sa.BindParameter[t.Any], **options: t.Any) -> str:
+            """Refuse a parameter without a value, such as a ':b' in a text: it would be NULL."""
+            if bindparam.required:
+                raise sa.exc.CompileError(f"'{bindparam.key}' has no renderable value")
+            return str(super().visit_bindparam(bindparam, **options))
+
+        def render_literal_value(self, value: t.Any, type_: sa.types.TypeEngine[t.Any]) -> str:
+            """Write bytes, of which SQLAlchemy makes a text."""
+            to_driver = type_.dialect_impl(dialect).bind_processor(dialect)
+            sent = to_driver(value) if to_driver else value
+            literal = facts.binary_literal(bytes(sent)) if isinstance(sent, _Bytes) else None
+            return literal or str(super().render_literal_value(value, type_))
+
+    dialect.statement_compiler = Compiler
+
+
+_Bytes = bytes | bytearray | memoryview
+
+
+def explain_offline(error: BaseException) -> tuple[str, str] | None:
+    """Tell what a revision does that cannot be done offline, and what helps; None if it is else."""
+    if _has_no_sql(error):
+        return (
+            "has a value that cannot be written as SQL ({place})",
+            "Write it into the statement of 'op.execute()' as SQL; a colon in a text as '\\:'",
+        )
+    if _needs_connection(error):
+        return (
+            "needs a connection to the database ({place}), and with '--sql' there is none",
+            "Let it do its work with 'op.execute()' of a statement",
+        )
+    return None
+
+
+def _has_no_sql(error: BaseException) -> bool:
+    """Tell whether a value is of a type without literals, or beside the statement."""
+    if isinstance(error, TypeError):
+        return "SQL parameters not allowed" in str(error)
+    return isinstance(error, sa.exc.CompileError) and bool(
+        re.search("literal value|renderable value", str(error))
+    )
+
+
+def _needs_connection(error: BaseException) -> bool:
     """Tell whether a revision failed because it has no results and no connection offline.
 
     Statements are written by a mock of a connection, and the result of each is None.

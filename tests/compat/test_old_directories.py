@@ -134,15 +134,28 @@ def test_old_directory(
             flask_dbmigrate.downgrade()
             assert tables() == [set()] * len(expected)
             capsys.readouterr()
+            add_value(Path(revision.path))
             flask_dbmigrate.upgrade(sql=True)
         finally:
             for engine in db.engines.values():
                 engine.dispose()
-    created = re.findall(r"CREATE TABLE [`\"]?(\w+)", capsys.readouterr().out)
+    written = capsys.readouterr().out
+    assert written.count("4711") == 1
+    created = re.findall(r"CREATE TABLE [`\"]?(\w+)", written)
     assert [table for table in created if table != "alembic_version"] == [
         table for names in expected for table in names
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["migrations"]
+
+
+def add_value(path: Path) -> None:
+    """Have a script execute a statement with a value."""
+    create = "op.create_table('user'"
+    source = path.read_text()
+    assert source.count(create) == 1
+    path.write_text(
+        source.replace(create, f"op.execute(sa.select(sa.literal(4711)))\n    {create}")
+    )
 
 
 def write_directory(template: Path, directory: Path) -> None:

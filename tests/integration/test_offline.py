@@ -211,6 +211,102 @@ def test_statements_of_a_connection(
     assert f"{statement};" in capsys.readouterr().out
 
 
+NO_SQL = {
+    "json": "op.execute(TABLE.insert().values(a={'b': 1}))",
+    "rows": "op.bulk_insert(TABLE, [{'a': [1]}])",
+    "several": "op.execute(TABLE.insert().values([{'a': {}}]))",
+    "parameters": "op.get_bind().execute(sa.text('SELECT :x'), {'x': 1})",
+    "default": "op.get_bind().execute(sa.text('SELECT :x').bindparams(x=1), {'x': 2})",
+    "no value": "op.execute('SELECT :x')",
+    "colon": "op.execute(\"INSERT INTO t VALUES ('see :x')\")",
+    "columns": "op.get_bind().execute(TABLE.insert())",
+}
+LITERALS = ["", ", literal_binds=True", ", literal_binds=False"]
+
+
+def old_env_py(options: str = "") -> None:
+    """Have an env.py that writes offline as Flask-Migrate's does."""
+    Path("migrations/env.py").write_text(
+        "from alembic import context\nfrom flask import current_app\n"
+        "url = current_app.extensions['migrate'].db.engine.url\n"
+        f"context.configure(url=str(url){options})\n"
+        "with context.begin_transaction():\n    context.run_migrations()\n"
+    )
+
+
+@pytest.mark.parametrize("kind", NO_SQL)
+def test_value_that_cannot_be_written(
+    one: Application, folder: Project, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A revision with a value that SQL cannot show is named with its line; nothing is written."""
+    old_env_py()
+    table = "TABLE = sa.table('t', sa.column('a', sa.JSON))"
+    path = folder.revision("aaa", upgrade=["op.execute('SELECT 1')", NO_SQL[kind]], extra=table)
+    line = path.read_text().splitlines().index(f"    {NO_SQL[kind]}") + 1
+    place = rf"\(migrations/versions/aaa_\.py, line {line}\)"
+    for output in (None, "out"):
+        with pytest.raises(MigrationError, match=f"'aaa' has a value .* written as SQL {place}"):
+            flask_dbmigrate.upgrade(sql=True, output=output)
+    assert (capsys.readouterr().out, Path("out").exists()) == ("", False)
+
+
+@pytest.mark.parametrize("options", LITERALS)
+def test_values_are_written(
+    one: Application, folder: Project, capsys: pytest.CaptureFixture[str], options: str
+) -> None:
+    """Values are in the SQL, whatever env.py says of ``literal_binds`` or does not say."""
+    old_env_py(options)
+    table = "TABLE = sa.table('t', sa.column('a', sa.String))"
+    folder.revision("aaa", upgrade=["op.execute(TABLE.insert().values(a='it\\'s'))"], extra=table)
+    flask_dbmigrate.upgrade(sql=True)
+    assert "VALUES ('it''s')" in capsys.readouterr().out
+
+
+VALUES = """
+import datetime
+class Secret(sa.types.TypeDecorator):
+    impl = sa.LargeBinary
+    cache_ok = True
+BYTES = bytes([0, 92, 39, 255]) + b"x41"
+ROW = {
+    "a": (sa.LargeBinary, BYTES),
+    "b": (Secret, BYTES),
+    "c": (sa.PickleType, {1}),
+    "d": (sa.DateTime, datetime.datetime(2020, 1, 2, 3)),
+    "e": (sa.String(50), "it's 100 % \\\\ é"),
+    "f": (sa.Boolean, True),
+}
+"""
+
+
+@pytest.mark.parametrize("fixture", ["sqlite_url", "postgresql_url", "mysql_url"])
+def test_written_values_are_those_sent(
+    request: pytest.FixtureRequest,
+    start: Callable[..., Application],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    fixture: str,
+) -> None:
+    """What the SQL inserts is what an upgrade inserts, bytes and backslashes, too."""
+    url = request.getfixturevalue(fixture)
+    application = start(url=url)
+    upgrade = [
+        "columns = [sa.Column(name, type_) for name, (type_, _) in ROW.items()]",
+        "table = op.create_table('t', *columns)",
+        "op.execute(table.insert().values({name: value for name, (_, value) in ROW.items()}))",
+    ]
+    Project(tmp_path, url).revision("aaa", upgrade=upgrade, extra=VALUES)
+    flask_dbmigrate.upgrade()
+    flask_dbmigrate.upgrade(sql=True)
+    statements = capsys.readouterr().out.split(";\n")
+    insert = next(line for line in statements if "INSERT INTO t" in line)
+    with application.db.engine.begin() as connection:
+        connection.connection.cursor().execute(insert)
+        rows = connection.exec_driver_sql("SELECT * FROM t").all()
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
+
+
 def test_error_of_another_kind(one: Application, folder: Project) -> None:
     """Any other error of a revision is reported as it is."""
     folder.revision("aaa", upgrade=["{}['missing']"])

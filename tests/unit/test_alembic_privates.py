@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 import typing as t
 
 from alembic import context
 from alembic.autogenerate.compare.util import _InspectorConv
 from alembic.config import Config
+from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -194,6 +196,19 @@ def test_version_table() -> None:
     options = {"version_table": "versions", "version_table_schema": "log"}
     context = MigrationContext.configure(dialect_name="postgresql", opts=options)
     assert _alembic.version_table(context).fullname == "log.versions"
+
+
+def test_refuse_parameters() -> None:
+    """Offline a connection writes statements, and refuses to lose their parameters."""
+    output = StringIO()
+    options = {"as_sql": True, "output_buffer": output}
+    context = MigrationContext.configure(dialect_name="postgresql", opts=options)
+    _alembic.refuse_parameters(context)
+    connection = Operations(context).get_bind()
+    connection.execute(sa.text("SELECT 1"))
+    with pytest.raises(TypeError, match="SQL parameters not allowed"):
+        connection.execute(sa.text("SELECT :x"), {"x": 1})
+    assert output.getvalue() == "SELECT 1;\n\n"
 
 
 def test_intercept_sequences() -> None:

@@ -256,6 +256,11 @@ def refuse_parameters(context: MigrationContext) -> None:
     context.connection = context.impl.connection = connection
 
 
+def is_in_transaction_of_others(context: MigrationContext) -> bool:
+    """Tell whether a transaction was begun before env.py configured the context."""
+    return context._in_external_transaction
+
+
 Execute = t.Callable[[], t.Any]
 
 

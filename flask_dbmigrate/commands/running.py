@@ -6,7 +6,9 @@ from functools import partial
 import typing as t
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.runtime.edited import report_edited
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import MigrationResult
 from flask_dbmigrate.runtime.result import SILENT
@@ -62,9 +64,15 @@ def upgrade(
     workspace = open_workspace(directory, x_arg=x_arg, command=command, settings=settings)
     if not sql:
         target = same_upgrade(workspace, target)
+    edited = read_settings(workspace.state.app.config).edited
+    compared = set()
 
     def plan(visit: Visit) -> t.Iterable[_alembic.Step]:
-        return _alembic.upgrade_steps(visit.directory, target, visit.before)
+        steps = _alembic.upgrade_steps(visit.directory, target, visit.before)
+        if visit.place not in compared:
+            report_edited(visit, edited, listener)
+            compared.add(visit.place)
+        return steps
 
     visits = workspace.run_locked(
         plan,

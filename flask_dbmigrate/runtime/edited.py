@@ -7,8 +7,10 @@ import typing as t
 
 from flask_dbmigrate.errors import EditedRevisionError
 from flask_dbmigrate.script.checksum import Checksum
+from flask_dbmigrate.script.directory import checksums_of
 from flask_dbmigrate.script.directory import shorten
 
+from .log import applied_checksums
 from .log import applied_entries
 from .log import LogEntry
 from .result import Listener
@@ -46,7 +48,7 @@ def report_edited(visit: Visit, mode: str, listener: Listener) -> None:
     :param listener: Is warned.
     :raises EditedRevisionError: if there are any and this is an error.
     """
-    found = () if mode == "ignore" else edited_revisions(visit, applied_entries(visit.context))
+    found = () if mode == "ignore" else _find_edited(visit)
     if found and mode == "error":
         raise EditedRevisionError(
             " ".join(map(str, found)),
@@ -56,6 +58,16 @@ def report_edited(visit: Visit, mode: str, listener: Listener) -> None:
         )
     for edited in found:
         listener.revision_edited(visit.key, edited)
+
+
+def _find_edited(visit: Visit) -> tuple[EditedRevision, ...]:
+    """Find the edited revisions; where the bytes of all scripts are the same, that is fast."""
+    applied, scripts = applied_checksums(visit.context), checksums_of(visit.directory)
+    changed = {name for name in applied if scripts.get(name, applied[name]) != applied[name]}
+    if not changed:
+        return ()
+    entries = applied_entries(visit.context)
+    return edited_revisions(visit, {name: entries[name] for name in changed & entries.keys()})
 
 
 def edited_revisions(visit: Visit, applied: t.Mapping[str, LogEntry]) -> tuple[EditedRevision, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextlib import nullcontext
 from contextlib import suppress
 import dataclasses
@@ -14,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
 import sqlalchemy as sa
 
+from flask_dbmigrate import _alembic
 from flask_dbmigrate.dialects import facts_of
 
 from .origin import Origin
@@ -79,6 +81,9 @@ _TYPES = {"str": sa.Text, "int": sa.Integer, "datetime": sa.DateTime}
 COLUMNS = ("id", *(field.name for field in dataclasses.fields(LogEntry)))
 
 
+_NOT_APPLIED = ("failed", "resolved as rolled back")
+
+
 def log_table(context: MigrationContext) -> sa.Table:
     """Describe the log's table, which is beside the version table."""
     return sa.Table(
@@ -108,6 +113,21 @@ def read_log(context: MigrationContext, number: int | None = None) -> tuple[LogE
     return tuple(_entry(row._asdict()) for row in reversed(rows.all()))
 
 
+def applied_checksums(context: MigrationContext) -> dict[str, str]:
+    """Tell for each revision the checksum with which it was applied, as far as the log knows."""
+    if context.as_sql:
+        return {}
+    connection, table = context.connection, log_table(context)
+    assert connection is not None
+    is_applied = (table.c.direction != "downgrade") & table.c.status.not_in(_NOT_APPLIED)
+    query = sa.select(table.c.revision, table.c.checksum).where(is_applied).order_by(table.c.id)
+    with suppress(sa.exc.SQLAlchemyError), harmless(context):
+        if sa.inspect(connection).has_table(table.name, table.schema):
+            rows: t.Sequence[t.Any] = connection.execute(query).all()
+            return dict(rows)
+    return {}
+
+
 def _entry(row: dict[str, t.Any]) -> LogEntry:
     utc = {name: row[name].replace(tzinfo=UTC) for name in ("started", "finished")}
     return LogEntry(**{**row, **utc})
@@ -127,8 +147,7 @@ def last_applied(entries: t.Iterable[LogEntry]) -> dict[str, LogEntry]:
     return {
         entry.revision: entry
         for entry in entries
-        if entry.direction != "downgrade"
-        and entry.status not in ("failed", "resolved as rolled back")
+        if entry.direction != "downgrade" and entry.status not in _NOT_APPLIED
     }
 
 
@@ -137,10 +156,22 @@ def harmless(context: MigrationContext) -> t.ContextManager[object]:
     assert context.connection is not None
     if not context.impl.transactional_ddl or facts_of(context.dialect.name).survives_errors:
         return nullcontext()
+    if context.opts.get("dont_mutate") and not _alembic.is_in_transaction_of_others(context):
+        return _rolled_back(context.connection)
     try:
         return context.connection.begin_nested()
     except sa.exc.DBAPIError:  # there is no transaction under AUTOCOMMIT
         return nullcontext()
+
+
+@contextmanager
+def _rolled_back(connection: sa.Connection) -> t.Iterator[None]:
+    """Let an error end a transaction that has written nothing; a savepoint is two statements."""
+    try:
+        yield
+    except sa.exc.DBAPIError:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
 
 
 def direction_of(step: MigrationInfo) -> str:

@@ -82,7 +82,6 @@ class Recorder:
         self._skipped: set[str] = set()
         self._unlogged: set[str] = set()
         self._earlier: dict[t.Hashable, Visit] = {}
-        self._compared: set[t.Hashable] = set()
         self._writable: set[str] = set()
         self._applied: MigrationInfo
         self._statements = 0
@@ -230,12 +229,6 @@ class Recorder:
 
     def _begin(self, visit: Visit, step: _alembic.Step) -> None:
         self._require_writable(visit)
-        is_first = not visit.steps and visit.place not in self._compared
-        if direction_of(step.info) == "upgrade" and is_first:
-            from .edited import report_edited  # most runs have no steps
-
-            report_edited(visit, self.settings.edited, self.listener)
-            self._compared.add(visit.place)
         script = _alembic.script_of(step)
         visit.log.begin(step.info)
         visit.preparation.before_step(script, visit.context)

@@ -29,7 +29,7 @@ class Checksum:
     @cached_property
     def of_bytes(self) -> str:
         """The digest of the file as it is."""
-        return _digest(self._content)
+        return digest(self._content)
 
     @cached_property
     def of_tokens(self) -> str:
@@ -42,7 +42,7 @@ class Checksum:
             return ""
         encoding, _ = tokenize.detect_encoding(io.BytesIO(self._content).readline)
         source = io.TextIOWrapper(io.BytesIO(self._content), encoding).read()
-        return _digest("\0".join(_significant(source)).encode())
+        return digest("\0".join(_significant(source)).encode())
 
     def differs_from(self, of_bytes: str, of_tokens: str) -> bool:
         """Tell whether the script does something else than the one with these digests."""
@@ -51,7 +51,8 @@ class Checksum:
         return self.of_tokens not in ("", of_tokens)
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """Make the digest of a script's bytes."""
     return hashlib.sha256(content).hexdigest()
 
 

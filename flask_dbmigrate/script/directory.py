@@ -13,6 +13,7 @@ import sys
 import traceback
 from types import ModuleType
 import typing as t
+from weakref import WeakKeyDictionary
 
 from alembic.config import Config
 from alembic.script import Script
@@ -34,12 +35,20 @@ from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.errors import RevisionNotFoundError
 from flask_dbmigrate.errors import ScriptError
 
+from .checksum import digest
 from .identifiers import as_tuple
 from .index import Index
 from .index import keep_heads
 from .index import known_heads
 from .reader import find_scripts
 from .reader import read_scripts
+
+_checksums: WeakKeyDictionary[ScriptDirectory, dict[str, str]] = WeakKeyDictionary()
+
+
+def checksums_of(directory: ScriptDirectory) -> t.Mapping[str, str]:
+    """Tell the digest of each revision's script, as its file was when it was read."""
+    return _checksums[directory]
 
 
 def open_directory(config: Config) -> ScriptDirectory:
@@ -64,6 +73,7 @@ def open_directory(config: Config) -> ScriptDirectory:
     with _loading(directory):
         folders = find_scripts(directory)
         heads = known_heads(folders)
+    _keep_checksums(directory, folders)
     load = partial(_load, directory, folders)
     directory.revision_map = _alembic.revision_map(load, heads=heads)
     if heads is None:
@@ -82,7 +92,19 @@ def _load(directory: ScriptDirectory, folders: list[Index]) -> t.Sequence[Script
     with _loading(directory):
         scripts = read_scripts(directory, folders, load)
     _require_whole(scripts)
+    _keep_checksums(directory, folders, scripts)
     return scripts
+
+
+def _keep_checksums(
+    directory: ScriptDirectory, folders: list[Index], scripts: t.Iterable[Script] = ()
+) -> None:
+    """Keep the digests of scripts, also of those that had to be imported."""
+    known = {revision: it for folder in folders for revision, it in folder.checksums.items()}
+    for script in scripts:
+        if script.revision not in known:
+            known[script.revision] = digest(Path(script.path).read_bytes())
+    _checksums[directory] = known
 
 
 @contextmanager

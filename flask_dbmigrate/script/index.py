@@ -16,10 +16,11 @@ import time
 import types
 import typing as t
 
+from .checksum import digest
 from .identifiers import Identifiers
 from .identifiers import read_identifiers
 
-_FORMAT = 2
+_FORMAT = 3
 """To be raised whenever scripts are read or checked differently."""
 
 _WORTHWHILE = 100
@@ -35,7 +36,7 @@ _FIELDS = len(Identifiers._fields) - 1
 """How many identifiers are kept: not the docstring, which few commands show."""
 
 _Row = list[t.Any]
-"""Size, time of modification, time of change of a script, and what it says of its revision."""
+"""Size, time of modification, time of change of a script, what it says, and its digest."""
 
 
 class Index:
@@ -52,6 +53,8 @@ class Index:
         self._known, self._heads = _load(self._path)
         self._found: dict[str, _Row] = {}
         self._latest = time.time_ns() - _SETTLED
+        self.checksums: dict[str, str] = {}
+        """The digests of the scripts that were read, by their revisions."""
 
     def read(self, entry: os.DirEntry[str]) -> Identifiers | None:
         """Tell what a script of the folder says of its revision; None where only Python can tell.
@@ -61,13 +64,15 @@ class Index:
         key, row = _key(entry), self._known.get(entry.name)
         if row is None or row[:3] != key:
             with open(entry.path, "rb", buffering=0) as file:
-                identifiers = read_identifiers(file.read())
+                content = file.read()
+            identifiers = read_identifiers(content)
             if identifiers is None:
                 return None
-            row = [*key, *identifiers[:_FIELDS]]
+            row = [*key, *identifiers[:_FIELDS], digest(content)]
         if max(key[1:]) < self._latest:
             self._found[entry.name] = row
-        return Identifiers(*row[3:])
+        self.checksums[row[3]] = row[-1]
+        return Identifiers(*row[3:-1])
 
     @property
     def heads(self) -> list[str] | None:
@@ -75,8 +80,10 @@ class Index:
         if self._heads is None or len(self._known) != len(self.entries):
             return None
         known = self._known.get
-        is_same = all(known(entry.name, [])[:3] == _key(entry) for entry in self.entries)
-        return self._heads if is_same else None
+        if any(known(entry.name, [])[:3] != _key(entry) for entry in self.entries):
+            return None
+        self.checksums = {row[3]: row[-1] for row in self._known.values()}
+        return self._heads
 
     def keep(self, heads: list[str] | None) -> None:
         """Write what was read, if that is worthwhile and possible.
@@ -113,7 +120,7 @@ def _load(path: Path) -> tuple[dict[str, _Row], list[str] | None]:
         format_, rows, heads = json.loads(path.read_bytes())
         is_whole = (
             format_ == _FORMAT
-            and {len(row) for row in rows.values()} == {3 + _FIELDS}
+            and {len(row) for row in rows.values()} == {3 + _FIELDS + 1}
             and isinstance(heads, list | types.NoneType)
         )
     except (OSError, ValueError, TypeError, AttributeError):  # nobody has written it like this

@@ -66,6 +66,7 @@ def test_is_in_transaction(begun: str) -> None:
         with context.begin_transaction(_per_migration=begun != "by Alembic"):
             connection.execute(sa.select(1))
             assert _alembic.is_in_transaction(context) == (begun != "by the first statement")
+            assert _alembic.is_in_transaction_of_others(context) == (begun == "by env.py")
 
 
 def test_load_scripts(directory: ScriptDirectory) -> None:
@@ -92,6 +93,14 @@ def test_stamp_steps(directory: ScriptDirectory) -> None:
     (step,) = _alembic.stamp_steps(directory, ("bbbb",), ())
     assert str(step) == "stamp_revision  -> bbbb"
     assert _alembic.script_of(step) is None
+
+
+def test_uppermost(directory: ScriptDirectory, tmp_path: Path) -> None:
+    """A revision that another one comes after, however far above, is left out."""
+    write(tmp_path, "cccc", "bbbb")
+    write(tmp_path, "dddd", "aaaa")
+    scripts = [directory.get_revision(name) for name in ("dddd", "aaaa", "cccc")]
+    assert _alembic.uppermost(directory, scripts) == ["dddd", "cccc"]
 
 
 def test_script_without_a_function(directory: ScriptDirectory, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from alembic.script import ScriptDirectory
 import pytest
 
 from flask_dbmigrate import RevisionError
+from flask_dbmigrate.script.checksum import Checksum
+from flask_dbmigrate.script.directory import checksums_of
 from flask_dbmigrate.script.directory import open_directory
 
 COUNT = 120
@@ -97,6 +99,27 @@ def test_same_with_index(scripts: Scripts) -> None:
     assert scripts.seen() == without
     assert scripts.heads() == ["computed"]
     assert {row[0] for row in without} >= {"computed", "last", "r0000"}
+
+
+def test_checksums_with_index(scripts: Scripts) -> None:
+    """The digests are those of the files, read or not, imported or not, and after an edit."""
+
+    def checksums() -> t.Mapping[str, str]:
+        directory = scripts.open()
+        directory.get_heads()
+        return checksums_of(directory)
+
+    without = checksums()
+    assert without["last"] == Checksum(str(scripts.folder / "last.py")).of_bytes
+    assert without["computed"] == Checksum(str(scripts.folder / "computed.py")).of_bytes
+    assert checksums() == without
+    (scripts.folder / "computed.py").unlink()
+    assert checksums() == {name: without[name] for name in without.keys() - {"computed"}}
+    assert scripts.index.exists()
+    path = scripts.folder / "last.py"
+    path.write_text(path.read_text() + "# more\n")
+    for _ in range(2):
+        assert checksums()["last"] == Checksum(str(path)).of_bytes != without["last"]
 
 
 def test_index_is_used(scripts: Scripts) -> None:

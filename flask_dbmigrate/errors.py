@@ -7,7 +7,8 @@
     │   ├── NotRegisteredError                the application has no 'Migrate'
     │   ├── NoDatabaseError                   'Migrate' has no database
     │   ├── MigrationDirectoryError           no migration directory, or a damaged one
-    │   ├── DatabaseAccessError               the server refuses the user or the database name
+    │   ├── DatabaseAccessError               the server refuses the user or the database name,
+    │   │                                     or a file of SQLite is none
     │   └── ReadOnlyDatabaseError             a replica, or what else cannot be written to
     ├── RevisionError                    1    what lies in the migration directory
     │   ├── RevisionNotFoundError
@@ -74,6 +75,8 @@ class MigrationDirectoryError(ConfigurationError):
 
 class DatabaseAccessError(ConfigurationError):
     """The server answers, but refuses the user, the password or the database name.
+
+    Or the file of an SQLite database cannot be opened or is none, or a disk is full.
 
     :param url: The database's URL, without its password.
     """

@@ -17,6 +17,7 @@ from .connections import OWN as OWN
 from .connections import OWN_TEXT as OWN_TEXT
 from .connections import separate_connection as separate_connection
 from .locks import MigrationLock as MigrationLock
+from .locks import UnusableLockError as UnusableLockError
 from .statements import beginning_with as beginning_with
 from .statements import in_one_line as in_one_line
 from .statements import Kind as Kind

@@ -72,6 +72,9 @@ class DialectFacts:
     remedy = "Start it"
     """What helps when a database cannot be reached."""
 
+    write_remedy = ""
+    """What helps when a database cannot be written to; empty: take one that can."""
+
     leftovers = "may have stayed"
     """What becomes of a revision that fails half-way, where DDL is not transactional."""
 
@@ -115,6 +118,13 @@ class DialectFacts:
     def is_transient(self, error: BaseException) -> bool:
         """Tell whether waiting may help: the server is not there yet, or its name is not."""
         return isinstance(error.__cause__ or error, ConnectionError | socket.gaierror)
+
+    def remedy_for(self, error: BaseException) -> str:
+        """Tell what helps with an error that is no statement's fault, as with a full disk.
+
+        :returns: The beginning of a sentence; empty for all other errors.
+        """
+        return ""
 
     def message(self, error: BaseException) -> str:
         """Extract what the DBMS itself said, in one line; where none answered, what the system did.

@@ -6,6 +6,10 @@ import hashlib
 import typing as t
 
 
+class UnusableLockError(Exception):
+    """A lock that nobody can hold; the text is a clause without a full stop."""
+
+
 class MigrationLock(t.Protocol):
     """A lock that one run holds, freed by the DBMS when its process dies."""
 

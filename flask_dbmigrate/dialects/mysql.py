@@ -44,6 +44,11 @@ _LOCK_CONFLICTS = {
     1213,  # ER_LOCK_DEADLOCK
 }
 
+_FULL = {
+    1021,  # ER_DISK_FULL
+    1114,  # ER_RECORD_FILE_FULL
+}
+
 _STATEMENT_TIMEOUTS = {
     1969,  # ER_STATEMENT_TIMEOUT of MariaDB
     3024,  # ER_QUERY_TIMEOUT of MySQL
@@ -126,6 +131,10 @@ class MySQL(DialectFacts):
     def is_transient(self, error: BaseException) -> bool:
         code = error.args[0] if error.args else 0
         return code in _NOT_YET or super().is_transient(error)
+
+    def remedy_for(self, error: BaseException) -> str:
+        is_full = bool(error.args) and error.args[0] in _FULL
+        return "Make room on the server's disk" if is_full else ""
 
     def words(self, error: BaseException) -> str:
         message = error.args[1] if len(error.args) > 1 else error

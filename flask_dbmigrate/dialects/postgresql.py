@@ -142,6 +142,10 @@ class PostgreSQL(DialectFacts):
             return code == "57P03"  # cannot_connect_now
         return super().is_transient(error) or re.search(_NOT_YET, str(error)) is not None
 
+    def remedy_for(self, error: BaseException) -> str:
+        is_full = _report_of(error).sqlstate == "53100"  # disk_full
+        return "Make room on the server's disk" if is_full else ""
+
     def words(self, error: BaseException) -> str:
         report = _report_of(error)
         if report.message is None:  # no connection yet: the server's words come after libpq's

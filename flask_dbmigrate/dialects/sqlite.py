@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import nullcontext
+from contextlib import suppress
+import os
 from pathlib import Path
 import sqlite3
 import typing as t
@@ -16,13 +18,28 @@ import sqlalchemy as sa
 from .base import Cancellation
 from .base import DialectFacts
 from .base import driver_connection
+from .base import Refusal
+from .connections import OWN
 from .locks import MigrationLock
+from .locks import UnusableLockError
+
+# https://www.sqlite.org/rescode.html
+_READ_ONLY = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+_REMEDIES = {
+    **dict.fromkeys(_READ_ONLY, "Make its file and its folder writable"),
+    sqlite3.SQLITE_CANTOPEN: "Create its folder and make it writable",
+    sqlite3.SQLITE_FULL: "Make room on its disk",
+    sqlite3.SQLITE_IOERR: "Look what is wrong with its disk",
+    sqlite3.SQLITE_CORRUPT: "Restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "Restore its file",
+}
 
 
 class SQLite(DialectFacts):
     """A file: nothing answers, but the file system may refuse."""
 
-    remedy = "Create its folder and make it writable"
+    remedy = "End what holds it"
+    write_remedy = "Make its file and its folder writable"
 
     def binary_literal(self, value: bytes) -> str:
         return f"X'{value.hex()}'"
@@ -33,8 +50,27 @@ class SQLite(DialectFacts):
     creates_schemas = False
     survives_errors = True  # but not a full disk: https://www.sqlite.org/lang_transaction.html
 
+    def remedy_for(self, error: BaseException) -> str:
+        return _REMEDIES.get(_code_of(error), "")
+
     def is_lock_conflict(self, error: BaseException) -> bool:
         return _is_busy(error)
+
+    def refusal(self, connection: sa.Connection) -> Refusal | None:
+        """SQLite is asked to write: whether it can, the file, its folder and the URL decide.
+
+        :raises sa.exc.DBAPIError: if there is something else wrong, as with a disk that is full.
+        """
+        if self.identity(connection) is None:
+            return None
+        try:
+            _try_to_write(connection)
+        except sa.exc.DBAPIError as error:
+            if _code_of(error.orig) in _READ_ONLY:
+                return Refusal.READ_ONLY
+            if error.orig is not None and self.remedy_for(error.orig):
+                raise
+        return None  # or somebody else is writing
 
     def identity(self, connection: sa.Connection) -> str | None:
         for _, name, path in connection.exec_driver_sql("PRAGMA database_list"):
@@ -61,22 +97,55 @@ class SQLite(DialectFacts):
         return _holder(path) if path is not None and _is_locked(path) else None
 
 
+def _code_of(error: BaseException | None) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def _is_busy(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+    return _code_of(error) == sqlite3.SQLITE_BUSY
+
+
+def _try_to_write(connection: sa.Connection) -> None:
+    """Write a number of the file's header anew, and roll that back, without waiting for anybody."""
+
+    def ask(pragma: str) -> t.Any:
+        return connection.exec_driver_sql(f"PRAGMA {pragma}", execution_options=OWN).scalar()
+
+    def run(statement: str) -> None:
+        connection.exec_driver_sql(statement, execution_options=OWN)
+
+    patience, version = ask("busy_timeout"), ask("user_version")
+    ask("busy_timeout = 0")
+    run("SAVEPOINT dbmigrate")
+    try:
+        run(f"PRAGMA user_version = {version}")
+    finally:
+        with suppress(sa.exc.DBAPIError):  # a disk that is full has ended the transaction
+            run("ROLLBACK TO dbmigrate")
+            run("RELEASE dbmigrate")
+        ask(f"busy_timeout = {patience}")
 
 
 class FileLock:
     """A file beside the database, itself a database that is locked until the process ends.
 
     It is one for all version tables: a database has one writer at a time.
+
+    :raises UnusableLockError: if the file cannot be made or written to.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # whoever looks at the file has it for a moment, too: that is waited for
-        self.connection = sqlite3.connect(
-            path, timeout=0.1, isolation_level=None, check_same_thread=False
-        )
+        try:
+            # whoever looks at the file has it for a moment, too: that is waited for
+            self.connection = sqlite3.connect(
+                path, timeout=0.1, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.OperationalError as error:
+            raise UnusableLockError(f"its lock file '{path}' cannot be made: {error}") from error
+        if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            self.close()  # SQLite would only share a lock on a file that it may only read
+            raise UnusableLockError(f"its lock file '{path}' cannot be written to")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FileLock) and self.path == other.path

@@ -136,6 +136,12 @@ def connection_error(error: Exception, database: Database) -> DBMigrateError:
     place = f"'{database.key}' ('{url}')"
     said = without_secrets(facts.message(original).rstrip("."), database.engine.url)
     setting = database.setting
+    if remedy := facts.remedy_for(original):
+        return DatabaseAccessError(
+            f"Database {place} cannot be used: {said}.",
+            hint=f"{remedy}, or correct {setting}.",
+            url=url,
+        )
     problem = facts.connection_problem(original)
     if problem is ConnectionProblem.CREDENTIALS:
         return DatabaseAccessError(

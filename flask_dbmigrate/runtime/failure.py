@@ -12,6 +12,7 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 import sqlalchemy as sa
 
+from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import without_secrets
@@ -58,6 +59,8 @@ def explain_failure(
         statement = error.statement if isinstance(error, sa.exc.DBAPIError) else None
         if visit is None and isinstance(error, sa.exc.DBAPIError) and statement is None:
             return _not_connected(error, state)
+        if visit is not None and not visit.steps and not visit.is_done and _remedy(error, visit):
+            return _not_usable(error, visit, recorder)
         key = visit.key if visit else key_of(None)
         standing, heads = _standing(recorder.visits)
         is_commit = visit is not None and visit.is_done
@@ -156,7 +159,16 @@ def _leftovers(visit: Visit) -> str:
     )
 
 
+def _remedy(error: BaseException, visit: Visit | None) -> str:
+    """Tell what helps where nothing of the revision is at fault, as with a full disk."""
+    if visit is None or not isinstance(error, sa.exc.DBAPIError) or error.orig is None:
+        return ""
+    return facts_of(visit.context.dialect.name).remedy_for(error.orig)
+
+
 def _hint(error: BaseException, visit: Visit | None) -> str:
+    if remedy := _remedy(error, visit):
+        return f"{remedy}, and run the command again."
     if isinstance(error, sa.exc.DBAPIError) and re.search(_LEFT_BY_BATCH, str(error.orig)):
         return (
             "A batch operation was interrupted: 'flask db resolve --drop-temp' drops what it has "
@@ -243,6 +255,12 @@ def _context_on(connection: sa.Connection, visit: Visit) -> MigrationContext:
         if name in visit.context.opts
     }
     return MigrationContext.configure(connection, opts=options)
+
+
+def _not_usable(error: Exception, visit: Visit, recorder: Recorder) -> DBMigrateError:
+    assert visit.engine is not None
+    setting = recorder.urls.get(visit.key, "its URL")
+    return connection_error(error, Database(visit.bind_key, visit.engine, sa.MetaData(), setting))
 
 
 def _not_connected(error: sa.exc.DBAPIError, state: MigrateState) -> DBMigrateError:

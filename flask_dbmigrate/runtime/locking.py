@@ -17,7 +17,9 @@ import sqlalchemy as sa
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import MigrationLock
+from flask_dbmigrate.dialects import UnusableLockError
 from flask_dbmigrate.errors import LockNotAcquiredError
+from flask_dbmigrate.errors import ReadOnlyDatabaseError
 
 from .connection import connection_error
 from .log import harmless
@@ -62,6 +64,13 @@ def _lock_of(visit: Visit, stack: ExitStack) -> MigrationLock | None:
         return stack.enter_context(facts_of(engine.dialect.name).lock(engine, *_name_of(context)))
     except sa.exc.DBAPIError as error:
         raise connection_error(error, Database(visit.bind_key, engine, sa.MetaData())) from error
+    except UnusableLockError as error:
+        raise ReadOnlyDatabaseError(
+            f"Database '{visit.key}' cannot be locked: {error}.",
+            hint="Make the file and its folder writable. Or see yourself that no other run is at "
+            "work, and use '--no-lock'.",
+            database=visit.key,
+        ) from error
 
 
 def _name_of(context: MigrationContext) -> tuple[str | None, str]:

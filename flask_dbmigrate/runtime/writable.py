@@ -24,14 +24,18 @@ def require_writable(visit: Visit, setting: str) -> None:
     connection = visit.context.connection
     if connection is None or visit.context.as_sql:
         return
-    refusal = facts_of(connection.dialect.name).refusal(connection)
+    facts = facts_of(connection.dialect.name)
+    refusal = facts.refusal(connection)
     if refusal is None:
         return
     target = "the primary" if refusal is Refusal.REPLICA else "one that can"
     has_other_way = visit.key == key_of(None) and setting != _DIRECT
     other_way = f", or set {_DIRECT}, which is for migrations only" if has_other_way else ""
+    hint = f"Let {setting} lead to {target}{other_way}."
+    if facts.write_remedy:
+        hint = f"{facts.write_remedy}, or correct {setting}."
     raise ReadOnlyDatabaseError(
         f"Database '{visit.key}' {refusal.value}: it cannot be written to.",
-        hint=f"Let {setting} lead to {target}{other_way}.",
+        hint=hint,
         database=visit.key,
     )

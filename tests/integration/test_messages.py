@@ -16,7 +16,7 @@ import pytest
 from flask_dbmigrate import AmbiguousRevisionError
 from flask_dbmigrate import CheckFailedError
 from flask_dbmigrate import ConfigurationError
-from flask_dbmigrate import DatabaseUnavailableError
+from flask_dbmigrate import DatabaseAccessError
 from flask_dbmigrate import DBMigrateError
 from flask_dbmigrate import Migrate
 from flask_dbmigrate import MigrationDirectoryError
@@ -470,10 +470,10 @@ def test_database_that_cannot_be_opened(
     place = Place(app, Project(tmp_path, url))
     place.db("init")
     error, exit_code, _ = place.fails("upgrade")
-    assert isinstance(error, DatabaseUnavailableError)
-    assert (exit_code, error.url) == (69, url)
+    assert isinstance(error, DatabaseAccessError)
+    assert (exit_code, error.url) == (2, url)
     assert error.message == (
-        f"Database 'default' ('{url}') cannot be reached: unable to open database file."
+        f"Database 'default' ('{url}') cannot be used: unable to open database file."
     )
     assert error.hint == (
         "Create its folder and make it writable, or correct 'SQLALCHEMY_DATABASE_URI'."

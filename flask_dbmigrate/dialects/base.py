@@ -12,6 +12,9 @@ import typing as t
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.wording import shortened
+from flask_dbmigrate.wording import words_of
+
 from .locks import MigrationLock
 from .statements import Kind
 
@@ -133,11 +136,11 @@ class DialectFacts:
         """
         system = error if isinstance(error, OSError) else error.__cause__
         said = _system_words(system) if isinstance(system, OSError) else self.words(error)
-        return " ".join(said.split())
+        return shortened(" ".join(said.split())) or type(error).__name__
 
     def words(self, error: BaseException) -> str:
         """Extract what the DBMS itself said."""
-        return str(error)
+        return words_of(error)
 
     def lock(self, engine: sa.Engine, *name: str | None) -> t.ContextManager[MigrationLock | None]:
         """Make the migration lock of a database, not yet acquired; None if the DBMS has none.

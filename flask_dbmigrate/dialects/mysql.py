@@ -9,6 +9,8 @@ import typing as t
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.wording import words_of
+
 from . import mysql_statements
 from .base import Blocker
 from .base import Cancellation
@@ -137,8 +139,10 @@ class MySQL(DialectFacts):
         return "Make room on the server's disk" if is_full else ""
 
     def words(self, error: BaseException) -> str:
-        message = error.args[1] if len(error.args) > 1 else error
-        return str(getattr(error, "msg", None) or message)
+        if len(error.args) < 2:
+            return words_of(error)
+        said = str(getattr(error, "msg", None) or error.args[1])
+        return said or "the connection is closed"  # PyMySQL and mysqlclient give a number only
 
     def is_lock_conflict(self, error: BaseException) -> bool:
         return bool(error.args) and error.args[0] in _LOCK_CONFLICTS

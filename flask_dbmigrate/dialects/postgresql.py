@@ -9,6 +9,8 @@ import typing as t
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.wording import words_of
+
 from . import postgresql_sequences
 from . import postgresql_statements
 from .base import Blocker
@@ -149,9 +151,10 @@ class PostgreSQL(DialectFacts):
     def words(self, error: BaseException) -> str:
         report = _report_of(error)
         if report.message is None:  # no connection yet: the server's words come after libpq's
-            said = str(error).rpartition("FATAL: ")[2]
+            said = words_of(error).rpartition("FATAL: ")[2]
             return re.split(r"\s+Is the server running", said)[0]
-        return f"{report.message} ({report.detail})" if report.detail else report.message
+        more = " ".join(filter(None, (report.detail, report.hint)))
+        return f"{report.message} ({more})" if more else report.message
 
     def is_lock_conflict(self, error: BaseException) -> bool:
         return _report_of(error).sqlstate in _LOCK_CONFLICTS
@@ -315,6 +318,7 @@ class _Report(t.NamedTuple):
     sqlstate: str | None
     message: str | None
     detail: str | None
+    hint: str | None = None
 
 
 def _report_of(error: BaseException) -> _Report:
@@ -322,11 +326,12 @@ def _report_of(error: BaseException) -> _Report:
         return _Report("28P01", "no password supplied", None)
     if error.args and isinstance(error.args[0], dict):  # pg8000
         fields = error.args[0]
-        return _Report(fields.get("C"), fields.get("M"), fields.get("D"))
-    if diagnostic := getattr(error, "diag", None):  # psycopg, psycopg2
-        return _Report(diagnostic.sqlstate, diagnostic.message_primary, diagnostic.message_detail)
+        return _Report(*map(fields.get, "CMDH"))
+    if found := getattr(error, "diag", None):  # psycopg, psycopg2
+        more = (found.message_detail, found.message_hint)
+        return _Report(found.sqlstate, found.message_primary, *more)
     original = error.__cause__ or error  # asyncpg, behind SQLAlchemy's adapter
-    names = ("sqlstate", "message", "detail")
+    names = ("sqlstate", "message", "detail", "hint")
     return _Report(*(getattr(original, name, None) for name in names))
 
 

@@ -11,6 +11,7 @@ from flask import Flask
 from flask_dbmigrate import signals
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.errors import MigrationError
+from flask_dbmigrate.wording import words_of
 
 from .result import MigrationResult
 from .result import StepResult
@@ -82,7 +83,7 @@ class Announcer:
             raise
         except (Exception, SystemExit) as error:
             name = signal.name.replace("-", "_")
-            text = " ".join(str(error).split()).rstrip(".")
+            text = words_of(error).rstrip(".")
             said = ": ".join(filter(None, (type(error).__name__, text)))
             raise MigrationError(
                 f"A receiver of the signal '{name}' failed: {said}. {standing}.",

@@ -26,6 +26,8 @@ from flask_dbmigrate.script.directory import explain
 from flask_dbmigrate.script.directory import shorten
 from flask_dbmigrate.script.functions import NothingDoneError
 from flask_dbmigrate.state import MigrateState
+from flask_dbmigrate.wording import shortened
+from flask_dbmigrate.wording import words_of
 
 from .connection import connection_error
 from .journal import Journal
@@ -98,7 +100,7 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> DBMigrateErro
     message = f"Revision '{script.revision}' failed on database '{visit.key}' ({place}): {said}."
     statement = error.statement if isinstance(error, sa.exc.StatementError) else None
     if statement:
-        message += f" The statement was: {_shortened(statement)}."
+        message += f" The statement was: {shortened(' '.join(statement.split()), 500)}."
     standing, heads = _standing(visits)
     if half_applied is not None:
         hint = _hint(error, visit) or (
@@ -177,12 +179,6 @@ def _hint(error: BaseException, visit: Visit | None) -> str:
     return visit.preparation.hint(error) if visit else ""
 
 
-def _shortened(statement: str) -> str:
-    """Show a statement in one line that can be read."""
-    line = " ".join(statement.split())
-    return line if len(line) <= 500 else f"{line[:500]} …"
-
-
 def _standing(visits: list[Visit]) -> tuple[str, tuple[str, ...] | None]:
     """Say where each database that was visited stands, and return the heads of the last one."""
     sentences, heads = "", None
@@ -200,7 +196,7 @@ def _said(error: BaseException, visit: Visit | None) -> str:
     if isinstance(error, sa.exc.StatementError) and error.orig is not None:
         name = visit.context.dialect.name if visit else ""
         return facts_of(name).message(error.orig).rstrip(".")
-    text = " ".join(str(error).split()).rstrip(".")
+    text = words_of(error).rstrip(".")
     if isinstance(error, RefusedError | NothingDoneError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

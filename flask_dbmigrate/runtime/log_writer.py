@@ -23,6 +23,7 @@ from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import separate_connection
 from flask_dbmigrate.script.checksum import Checksum
+from flask_dbmigrate.wording import shortened
 
 from .connection import run_with_event_loop
 from .log import direction_of
@@ -31,6 +32,9 @@ from .log import log_table
 from .log import LogEntry
 from .origin import Origin
 from .statements import StatementCounter
+
+_LONGEST_ERROR = 10_000
+"""In characters: a column of MySQL holds 65535 bytes."""
 
 
 class NotLoggedError(Exception):
@@ -112,7 +116,9 @@ class LogWriter:
             return
         for url in (connection.engine.url, *urls):
             error = without_secrets(error, url)
-        failure = dataclasses.replace(self._finished(), status="failed", error=error)
+        failure = dataclasses.replace(
+            self._finished(), status="failed", error=shortened(error, _LONGEST_ERROR)
+        )
         with self._off_if_it_fails():
             write = partial(self._write_separately, connection.engine, failure)
             run_with_event_loop(write, [connection.engine])

@@ -188,3 +188,16 @@ def test_statement_that_fails(
     backend = url.get_backend_name()
     error = raised_by(url, *statements)
     assert facts_of(backend).message(error) == words[backend].format(database=url.database)
+
+
+CAST = ["CREATE TEMPORARY TABLE two (id TEXT)", "ALTER TABLE two ALTER id TYPE integer"]
+
+
+@pytest.mark.parametrize("database_url", servers.drivers_of("postgresql"), indirect=True)
+def test_hint(database_url: str) -> None:
+    """PostgreSQL's hint is a part of its words."""
+    error = raised_by(sa.make_url(database_url), *CAST)
+    assert facts_of("postgresql").message(error) == (
+        'column "id" cannot be cast automatically to type integer '
+        '(You might need to specify "USING id::integer".)'
+    )

@@ -86,6 +86,7 @@ class SQLiteTransactions(TransactionPerRevision):
         self._version_table = options.get("version_table", "alembic_version")
         self._guard: ForeignKeyGuard | None = None
         self._statement = ""
+        self._error: BaseException | None = None
         self._is_beginning = False
 
     @staticmethod
@@ -110,6 +111,7 @@ class SQLiteTransactions(TransactionPerRevision):
         sa.event.listen(self.connection, "begin", self._begin)
         sa.event.listen(self.connection, "before_cursor_execute", self._watch, retval=True)
         sa.event.listen(self.connection, "commit", self._check)
+        sa.event.listen(self.connection.engine, "handle_error", self._note_error)
         # as SQLAlchemy itself restores an isolation level; an event of the pool is not for one only
         fairy: t.Any = self.connection.connection
         fairy._connection_record.finalize_callback.append(self._restore)
@@ -152,7 +154,7 @@ class SQLiteTransactions(TransactionPerRevision):
                 "Run it in 'with op.get_context().autocommit_block():', or write "
                 "'transactional_ddl = False' at the top of the script."
             )
-        if error.statement != self._statement:
+        if error is not self._error:
             return (
                 "'db.session' and 'db.engine' have connections of their own, which wait for the "
                 "revision's transaction and do not see what it did: use 'op.get_bind()', or write "
@@ -203,6 +205,11 @@ class SQLiteTransactions(TransactionPerRevision):
             self._guard.watch(statement)
         return statement, parameters
 
+    def _note_error(self, context: sa.engine.ExceptionContext) -> None:
+        """Note an error of this connection: it may be raised again after other statements."""
+        if context.connection is self.connection:
+            self._error = context.sqlalchemy_exception
+
     def _check(self, connection: sa.Connection) -> None:
         """Check the foreign keys before a commit; SQLAlchemy would leave its transaction open."""
         if self._guard is None:
@@ -218,4 +225,5 @@ class SQLiteTransactions(TransactionPerRevision):
 
     def _restore(self, dbapi: t.Any) -> None:
         """Hand the connection back to the pool as the application knows it."""
+        sa.event.remove(self.connection.engine, "handle_error", self._note_error)
         self._call(self._found.restore)

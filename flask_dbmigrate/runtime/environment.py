@@ -57,6 +57,9 @@ class RunEnvironment(EnvironmentContext):
     ) -> None:
         """Configure Alembic as env.py says, and where it says nothing, as ``Migrate`` does."""
         options = {**self.options, **options}
+        if connection is not None and self._is_own:
+            # the engine's cache would keep each table that a run describes anew
+            connection.execution_options(compiled_cache=self.recorder.compiled)
         self._preparation = self._prepare(connection, options)
         options.update(self._preparation.options)
         callbacks = sa.util.to_list(options.pop("on_version_apply", None)) or []
@@ -77,14 +80,18 @@ class RunEnvironment(EnvironmentContext):
         if heading:
             self.static_output(heading)
 
+    @property
+    def _is_own(self) -> bool:
+        """Whether connections are env.py's own."""
+        handed_in = self.config.attributes.get("connection")
+        return handed_in is None or as_engine(handed_in) is not None
+
     def _prepare(
         self, connection: sa.Connection | None, options: t.Mapping[str, t.Any]
     ) -> Preparation:
         """Choose how to prepare a connection: env.py's own, if the run may write."""
-        handed_in = self.config.attributes.get("connection")
-        is_own = handed_in is None or as_engine(handed_in) is not None
         may_write = not self.is_offline_mode() and not self.context_opts.get("dont_mutate")
-        if connection is not None and is_own and may_write:
+        if connection is not None and self._is_own and may_write:
             return prepare(connection, options, self.settings, self.recorder.try_again)
         return Preparation()
 

@@ -78,6 +78,8 @@ class Recorder:
         self.retries = Retries(run_settings.ddl_retries or 0, listener)
         self.before_step: t.Callable[[str], None] = lambda key: None
         self.after_commit: t.Callable[[str, StepResult], None] = lambda key, step: None
+        self.compiled = sa.util.LRUCache[t.Any, t.Any](100)
+        """The statements that SQLAlchemy has compiled for this run."""
         self.visits: list[Visit] = []
         self._skipped: set[str] = set()
         self._unlogged: set[str] = set()
@@ -102,6 +104,7 @@ class Recorder:
         )
         look.is_look = True
         look.heeds_journal = self.heeds_journal
+        look.compiled = self.compiled
         look._skipped = self._skipped
         look._writable = self._writable
         return look

@@ -65,10 +65,11 @@ class Progress(Listener):
         )
 
     def revision_resumed(self, database: str, half_applied: HalfApplied) -> None:
-        note(
-            f"Resuming the {half_applied.direction} of revision '{half_applied.revision}'"
-            f"{_place(database)}: {_counted(half_applied.done)} done."
-        )
+        step = f"the {half_applied.direction} of revision '{half_applied.revision}'"
+        if half_applied.is_rerunnable:
+            note(f"Running {step}{_place(database)} again from its start.")
+        else:
+            note(f"Resuming {step}{_place(database)}: {_counted(half_applied.done)} done.")
 
     def leftover_dropped(self, database: str, name: str) -> None:
         note(f"Dropping the invalid index '{name}'{_place(database)}, which a failed try has left.")

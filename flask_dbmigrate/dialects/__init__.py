@@ -20,6 +20,8 @@ from .locks import MigrationLock as MigrationLock
 from .locks import UnusableLockError as UnusableLockError
 from .statements import beginning_with as beginning_with
 from .statements import in_one_line as in_one_line
+from .statements import is_definition as is_definition
+from .statements import is_look as is_look
 from .statements import Kind as Kind
 
 

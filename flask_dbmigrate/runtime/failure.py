@@ -31,10 +31,10 @@ from flask_dbmigrate.wording import words_of
 
 from .connection import connection_error
 from .journal import Journal
-from .journal_writer import ScriptChangedError
 from .offline import explain_offline
 from .preparation import RefusedError
 from .recorder import Recorder
+from .repetition import ScriptChangedError
 from .visit import Visit
 
 if t.TYPE_CHECKING:
@@ -80,10 +80,10 @@ def explain_failure(
 def _revision_failed(error: BaseException, visits: list[Visit]) -> DBMigrateError:
     visit = visits[-1]
     half_applied = _half_applied(visit)
-    if isinstance(error, ScriptChangedError) and half_applied is not None:
-        return _script_changed(error, half_applied)
     script = visit.script
     assert script is not None
+    if isinstance(error, ScriptChangedError) and half_applied is not None:
+        return _script_changed(error, script.path, half_applied)
     line = _line_in(script.path, error)
     place = shorten(script.path) + (f", line {line}" if line else "")
     said = _said(error, visit)
@@ -109,7 +109,7 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> DBMigrateErro
         is_resumable = half_applied.is_resumable
         return half_applied.error(
             message=f"{message}{standing} The revision is half-applied:\n{half_applied.listing}",
-            hint=f"{hint} It goes on after what is done." if is_resumable else half_applied.hint,
+            hint=f"{hint} {half_applied.continuation}" if is_resumable else half_applied.hint,
         )
     return MigrationError(
         message + standing + _leftovers(visit),
@@ -123,14 +123,16 @@ def _revision_failed(error: BaseException, visits: list[Visit]) -> DBMigrateErro
     )
 
 
-def _script_changed(error: ScriptChangedError, half_applied: HalfApplied) -> DBMigrateError:
-    where = f"in line {error.line}" if error.line else "where it ends"
+def _script_changed(
+    error: ScriptChangedError, path: str, half_applied: HalfApplied
+) -> DBMigrateError:
     return half_applied.error(
         message=f"Revision '{half_applied.revision}' is half-applied on database "
-        f"'{half_applied.database}', and its script does not do the same again: {where} it differs "
-        f"from statement {error.number}, which is done.\n{half_applied.listing}",
-        hint="Undo the change of what is done, and go on with 'flask db resume'. Or "
-        + half_applied.by_hand,
+        f"'{half_applied.database}', and its script does not do the same again: {error}.\n"
+        f"{half_applied.listing}",
+        hint=f"Write '{shorten(path)}' so that it does again what is done, as it was when it was "
+        f"run, and go on with 'flask db resume'. Or {half_applied.by_hand} "
+        f"{half_applied.without_undoing}",
     )
 
 

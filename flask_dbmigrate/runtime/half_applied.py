@@ -12,13 +12,17 @@ from alembic.util import CommandError
 
 from flask_dbmigrate.databases import MASK
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import is_definition
 from flask_dbmigrate.errors import HalfAppliedError
 
 from .journal import JournalEntry
 from .journal import State
+from .journal_writer import BYPASS
 from .origin import Origin
+from .repetition import Repetition
 
 if t.TYPE_CHECKING:
+    from .effects import Effects
     from .visit import Visit
 
 _LISTED = 10
@@ -57,6 +61,7 @@ class HalfApplied:
     :param release: The release that ran it.
     :param statements: What is done and what is not, as far as that is known.
     :param obstacle: Why it cannot be resumed, as the end of a sentence; empty if it can.
+    :param is_rerunnable: Whether its script says that it can be run again from its start.
     """
 
     database: str
@@ -68,6 +73,7 @@ class HalfApplied:
     release: str
     statements: tuple[JournaledStatement, ...]
     obstacle: str
+    is_rerunnable: bool = False
 
     @property
     def is_resumable(self) -> bool:
@@ -102,18 +108,36 @@ class HalfApplied:
         """What leads on from here."""
         if self.is_resumable:
             return f"Go on with 'flask db resume'. Or {self.by_hand}"
-        return self.by_hand[0].upper() + self.by_hand[1:]
+        return f"{self.by_hand[0].upper()}{self.by_hand[1:]} {self.without_undoing}"
+
+    @property
+    def continuation(self) -> str:
+        """What the next run does."""
+        if self.is_rerunnable:
+            return "It runs again from its start."
+        return "It goes on after what is done."
 
     @property
     def by_hand(self) -> str:
         """What can be done without the script."""
-        finished, undone = "--applied", "--rolled-back"
-        if self.direction == "downgrade":
-            finished, undone = undone, finished
         return (
-            f"finish it by hand and say so with 'flask db resolve {finished} {self.revision}', or "
-            f"undo it by hand and say so with 'flask db resolve {undone} {self.revision}'."
+            f"finish it by hand and say so with '{self._resolve(is_finished=True)}', or "
+            f"undo it by hand and say so with '{self._resolve(is_finished=False)}'."
         )
+
+    @property
+    def without_undoing(self) -> str:
+        """What can be done with a script that looks what there is."""
+        return (
+            "A script that checks for itself what is done can be run again after "
+            f"'{self._resolve(is_finished=False)}' without undoing anything; 'rerunnable = True' "
+            "at its top says so beforehand."
+        )
+
+    def _resolve(self, *, is_finished: bool) -> str:
+        is_applied = is_finished == (self.direction == "upgrade")
+        option = "--applied" if is_applied else "--rolled-back"
+        return f"flask db resolve {option} {self.revision}"
 
     def error(self, **changes: str) -> HalfAppliedError:
         """Build the error.
@@ -127,15 +151,18 @@ class HalfApplied:
 
 
 class Finding(t.NamedTuple):
-    """What the journal of a database and its catalogue say together.
+    """What the journal of a database, its catalogue and the script say together.
 
-    :param known: The statements that were executed.
-    :param doubtful: One that was begun after them, and was not executed, as far as that is known.
+    :param repetition: What is to be skipped when the script runs again.
+    :param doubtful: A statement that was begun after that, and was not executed, as far as that is
+        known.
+    :param kept: The number of the last entry of the journal that stays.
     """
 
     half_applied: HalfApplied
-    known: tuple[JournalEntry, ...]
+    repetition: Repetition
     doubtful: JournalEntry | None
+    kept: int
 
 
 def examine(visit: Visit, context: MigrationContext, entries: tuple[JournalEntry, ...]) -> Finding:
@@ -149,19 +176,16 @@ def examine(visit: Visit, context: MigrationContext, entries: tuple[JournalEntry
     known = entries if happened else entries[:-1]
     doubtful = None if happened else last
     path = _path_of(visit.directory, last.revision)
-    statements = [JournaledStatement("done", entry.statement, entry.line) for entry in known]
-    if doubtful is not None:
-        state = "not known" if happened is None else "not done"
-        statements.append(JournaledStatement(state, last.statement, last.line))
-    if path is not None:
-        is_incomplete = any(entry.state == State.BOUND for entry in known) and doubtful is None
-        state = "not known" if is_incomplete else "not done"
-        statements += _after(visit, path, last, state)
+    effects = _effects(visit, path, last)
     obstacle = next((entry.obstacle for entry in entries if entry.obstacle), "")
     if path is None:
         obstacle = "no script has this revision"
+    elif effects.is_rerunnable:
+        obstacle = ""
     elif happened is None and not obstacle:
         obstacle = f"nothing tells whether statement {last.number} was executed"
+    elif not obstacle:
+        obstacle = _obstacle(known, effects)
     half_applied = HalfApplied(
         database=visit.key,
         revision=last.revision,
@@ -170,10 +194,48 @@ def examine(visit: Visit, context: MigrationContext, entries: tuple[JournalEntry
         host=last.host,
         user=last.user,
         release=last.release,
-        statements=tuple(statements),
+        statements=(
+            *_listed(known, "done"),
+            *_listed([doubtful], "not known" if happened is None else "not done"),
+            *_after(visit, path, known, last),
+        ),
         obstacle=obstacle,
+        is_rerunnable=effects.is_rerunnable,
     )
-    return Finding(half_applied, known, doubtful)
+    done = tuple(entry for entry in known if not entry.is_of_no_account)
+    repetition = Repetition(done, effects.ends_branch if _may_leave_out(known, effects) else None)
+    if effects.is_rerunnable:
+        repetition = Repetition()
+    return Finding(half_applied, repetition, doubtful, known[-1].number if known else 0)
+
+
+def _effects(visit: Visit, path: str | None, last: JournalEntry) -> Effects:
+    from .effects import read_effects  # few runs need it
+    from .effects import UNKNOWN
+
+    if path is None:
+        return UNKNOWN
+    return read_effects(path, last.direction, engine_name=visit.arguments.get("engine_name"))
+
+
+def _obstacle(known: t.Iterable[JournalEntry], effects: Effects) -> str:
+    """Tell why the script cannot be run again, though it was not noted with its statements."""
+    past = [entry for entry in known if entry.goes_past_operations]
+    if not past or _may_leave_out(known, effects):
+        return ""
+    is_same = effects.is_steady and all(entry.is_of_no_account for entry in past)
+    if is_same and all(map(_is_definition, known)):
+        return ""
+    return f"{BYPASS} (line {past[0].line})"
+
+
+def _may_leave_out(known: t.Iterable[JournalEntry], effects: Effects) -> bool:
+    """Tell whether a script may leave out what is done: it looks, and changes no rows."""
+    return effects.looks and not effects.changes_data and all(map(_is_definition, known))
+
+
+def _is_definition(entry: JournalEntry) -> bool:
+    return entry.state in (State.READ, State.SESSION) or is_definition(entry.statement)
 
 
 def _has_happened(context: MigrationContext, last: JournalEntry) -> bool | None:
@@ -196,13 +258,23 @@ def _path_of(directory: ScriptDirectory, revision: str) -> str | None:
         return None
 
 
+def _listed(entries: t.Iterable[JournalEntry | None], state: str) -> t.Iterator[JournaledStatement]:
+    for entry in entries:
+        if entry is not None and not entry.is_of_no_account:
+            yield JournaledStatement(state, entry.statement, entry.line)
+
+
 def _after(
-    visit: Visit, path: str, last: JournalEntry, state: str
+    visit: Visit, path: str | None, known: t.Iterable[JournalEntry], last: JournalEntry
 ) -> t.Iterator[JournaledStatement]:
     """List the operations that come after the last statement, as far as the script can be read."""
     from flask_dbmigrate.script.operations import read_operations  # few runs need it
 
+    if path is None:
+        return
+    is_incomplete = any(entry.state == State.BOUND for entry in known)
     engine_name = visit.arguments.get("engine_name")
     for operation in read_operations(path, last.direction, engine_name=engine_name):
         if operation.line > last.line:
+            state = "not known" if is_incomplete else "not done"
             yield JournaledStatement(state, operation.text, operation.line)

@@ -84,6 +84,18 @@ class JournalEntry:
     release: str
     session: int
 
+    @property
+    def goes_past_operations(self) -> bool:
+        """Whether the script has executed it through a connection or a session."""
+        return not self.digest
+
+    @property
+    def is_of_no_account(self) -> bool:
+        """Whether it changed nothing that lasts, and is executed again with the script."""
+        return self.state == State.READ or (
+            self.state == State.SESSION and self.goes_past_operations
+        )
+
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(JournalEntry))
 

@@ -26,7 +26,7 @@ _KEPT = 16_000
 
 
 class StatementDescriber:
-    """Describes the statements of one step, and counts them.
+    """Describes the statements of one step.
 
     :param connection: The one they are executed on.
     :param session: The number of the database's session; 0 if it is not known.
@@ -35,7 +35,6 @@ class StatementDescriber:
     def __init__(
         self, step: MigrationInfo, script: Script, connection: sa.Connection, session: int
     ) -> None:
-        self.count = 0
         self._connection = connection
         self._globals = vars(script.module)
         self._template = JournalEntry(
@@ -69,11 +68,9 @@ class StatementDescriber:
 
     def of_text(self, text: str, *, digest: str = "") -> JournalEntry:
         """Describe a statement as the database gets it."""
-        self.count += 1
         shown = without_secrets(in_one_line(text), self._connection.engine.url)
         return dataclasses.replace(
             self._template,
-            number=self.count,
             statement=shown[:_KEPT],
             line=self._line(),
             digest=digest,

@@ -16,9 +16,10 @@ import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import MASK
-from flask_dbmigrate.dialects import beginning_with
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import is_autocommit
+from flask_dbmigrate.dialects import is_definition
+from flask_dbmigrate.dialects import is_look
 from flask_dbmigrate.dialects import Kind
 from flask_dbmigrate.dialects import OWN_TEXT
 
@@ -27,21 +28,10 @@ from .journal import JournalEntry
 from .journal import State
 from .journal_entries import StatementDescriber
 from .preparation.base import is_own
+from .repetition import Repetition
 
-_READS = beginning_with("SELECT|SHOW|DESC|DESCRIBE|EXPLAIN")
-
-
-class ScriptChangedError(Exception):
-    """A script does not do again what the journal says it did.
-
-    :param number: The number of the first statement that differs.
-    :param line: Where it is in the script; 0 if the script ends before it.
-    """
-
-    def __init__(self, number: int, line: int) -> None:
-        super().__init__(number, line)
-        self.number = number
-        self.line = line
+BYPASS = "it works through 'op.get_bind()' or a session"
+"""Why a revision cannot be resumed that executes statements past the operations."""
 
 
 class JournalWriter:
@@ -73,18 +63,25 @@ class JournalWriter:
         self._has_intercepted = False
         self._is_running = self._is_inside = False
         self._thread = threading.get_ident()
-        self._known: tuple[JournalEntry, ...] = ()
+        self._repetition = Repetition()
+        self._kept = 0
+        self._is_stale = False
         self._doubtful: JournalEntry | None = None
         self._failed: JournalEntry | None = None
 
-    def resume(self, known: tuple[JournalEntry, ...], doubtful: JournalEntry | None) -> None:
+    def resume(
+        self, repetition: Repetition, doubtful: JournalEntry | None, *, kept: int, is_stale: bool
+    ) -> None:
         """Have the next step skip what is done.
 
-        :param known: The statements that were executed.
-        :param doubtful: One that was begun after them, and was not executed.
+        :param repetition: What is.
+        :param doubtful: A statement that was begun after that, and was not executed.
+        :param kept: The number of the last entry that stays in the journal.
+        :param is_stale: Whether there are others.
         """
-        self._known = known
+        self._repetition = repetition
         self._doubtful = doubtful
+        self._kept, self._is_stale = kept, is_stale
 
     def before_step(self, step: _alembic.Step, script: Script | None) -> None:
         """Get ready to note the statements of a step."""
@@ -99,7 +96,7 @@ class JournalWriter:
         self._has_failed = False
         self._is_ordinary = True
         self._failed = None
-        self._change: ScriptChangedError | None = None
+        self._number = self._kept
         _alembic.surround_function(step, self._following)
 
     def _session(self) -> int:
@@ -136,10 +133,7 @@ class JournalWriter:
         self._is_running = True
         try:
             yield
-            if self._statements.count < len(self._known):
-                self._refuse(self._statements.count + 1, 0)
-            if self._change is not None:  # the script may have caught it
-                raise self._change
+            self._repetition.end()
         finally:
             self._is_running = False
 
@@ -162,7 +156,7 @@ class JournalWriter:
 
     def applied(self) -> None:
         """Forget the step that is complete, in the transaction that writes the version."""
-        self._known, self._doubtful = (), None
+        self.resume(Repetition(), None, kept=0, is_stale=False)
         self._journal.clear()
 
     def _around(self, construct: t.Any, values: t.Any, execute: _alembic.Execute) -> t.Any:
@@ -170,8 +164,10 @@ class JournalWriter:
         if not self._is_running:
             return execute()
         entry = self._statements.of_operation(construct, values)
-        if entry.number <= len(self._known):
-            return self._again(entry, execute)
+        known = self._repetition.again(entry)
+        if known is not None:
+            return self._again(known, execute)
+        entry = self._numbered(entry)
         if self._has_failed:
             self._obstruct("it goes on after an error", entry.line)
         with self._inside():
@@ -181,19 +177,16 @@ class JournalWriter:
                 self._has_failed = True
                 raise
 
-    def _again(self, entry: JournalEntry, execute: _alembic.Execute) -> t.Any:
-        """Skip a statement that is done, if the script has not changed."""
-        known = self._known[entry.number - 1]
-        if known.digest != entry.digest:
-            self._refuse(entry.number, entry.line)
+    def _again(self, known: JournalEntry, execute: _alembic.Execute) -> t.Any:
+        """Skip a statement that is done, unless it is about the session."""
         if known.state != State.SESSION:
             return None
         with self._inside():
             return execute()
 
-    def _refuse(self, number: int, line: int) -> t.NoReturn:
-        self._change = self._change or ScriptChangedError(number, line)
-        raise self._change
+    def _numbered(self, entry: JournalEntry) -> JournalEntry:
+        self._number += 1
+        return dataclasses.replace(entry, number=self._number)
 
     def _run(self, entry: JournalEntry, execute: _alembic.Execute) -> t.Any:
         """Execute a statement, and note it in the way that suits its kind."""
@@ -223,7 +216,7 @@ class JournalWriter:
         fingerprint = ""
         if self._is_ordinary and MASK not in entry.statement:  # or it would be of something else
             fingerprint = self._facts.fingerprint(self._connection, entry.statement)
-        before = None if self._doubtful is None else self._doubtful.fingerprint
+        before = self._doubtful.fingerprint or None if self._doubtful else None
         left = self._facts.unfinished(self._connection, entry.statement, before, fingerprint)
         for name, statement in left.items():
             self._own(statement)
@@ -273,9 +266,9 @@ class JournalWriter:
         """Write what waits, in the transaction that is going to be committed."""
         if not self._pending:
             return
-        if self._doubtful is not None:
-            self._journal.forget_from(len(self._known) + 1)
-            self._doubtful = None
+        if self._is_stale:
+            self._journal.forget_from(self._kept + 1)
+            self._is_stale, self._doubtful = False, None
         # with an obstacle nothing is lost: it is not resumed
         if self._journal.write(self._pending, is_essential=not self._obstacle):
             self._pending.clear()
@@ -303,16 +296,22 @@ class JournalWriter:
         context: sa.engine.ExecutionContext | None,
         *_: t.Any,
     ) -> None:
-        """Note that a statement goes past the operations: nobody can tell what it leads to."""
+        """Note that a statement goes past the operations: it is executed, whatever is done."""
         is_ours = self._is_inside or is_own(context) or threading.get_ident() != self._thread
         if not self._is_running or is_ours:
             return
         with self._inside():
-            entry = self._statements.of_text(statement)
-            self._obstruct("it works through 'op.get_bind()' or a session", entry.line)
-            if entry.number <= len(self._known):
-                self._refuse(entry.number, entry.line)
-            self._note(entry, state=State.READ if _READS.match(statement) else State.DONE)
-            is_transactional = self._facts.kind(statement) is Kind.TRANSACTIONAL
-            if not is_transactional or is_autocommit(self._connection):
+            entry = self._numbered(self._statements.of_text(statement))
+            kind, state = self._facts.kind(statement), State.DONE
+            self._can_resume = False
+            if kind is Kind.SESSION:
+                state = State.SESSION
+            elif kind is not Kind.BOUND and is_look(statement):
+                state = State.READ
+            else:
+                if kind is Kind.BOUND or not is_definition(statement):
+                    self._obstruct(BYPASS, entry.line)
+                self._repetition.go_beyond(entry)
+            self._note(entry, state=state)
+            if kind is not Kind.TRANSACTIONAL or is_autocommit(self._connection):
                 self._flush()

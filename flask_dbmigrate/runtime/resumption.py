@@ -52,7 +52,9 @@ def resumed_first(
         (these if _is_step_of(step, half_applied) else others).append(step)
     if not (these and is_allowed and half_applied.is_resumable):
         raise half_applied.error()
-    visit.journal_writer.resume(found.known, found.doubtful)
+    visit.journal_writer.resume(
+        found.repetition, found.doubtful, kept=found.kept, is_stale=last.number > found.kept
+    )
     listener.revision_resumed(visit.key, half_applied)
     return these + others
 

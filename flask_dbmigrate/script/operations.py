@@ -28,20 +28,24 @@ def read_operations(
     :param engine_name: What env.py gives to the function: the bind key, empty for the default
         database; None if it gives nothing.
     """
-    script = _read_script(path)
+    script = read_syntax(path)
     node = script.functions.get(function)
     if node is None:
         return (_python(path, 1),)
     if node.decorator_list:
         inside = _Reader(script).inside(node)
         return (_python(path, node.lineno, inside),)
-    parameters = node.args.args
-    if engine_name and not parameters:
+    if engine_name and not node.args.args:
         return ()  # it was written for the default database only
-    dispatch = None
-    if engine_name is not None and len(parameters) == 1:
-        dispatch = _Dispatch(function, parameters[0].arg, engine_name)
+    dispatch = _dispatch_of(node, engine_name)
     return tuple(_joined(_Reader(script, dispatch).statements(node.body)))
+
+
+def read_body(script: Syntax, function: str, engine_name: str | None) -> list[ast.stmt]:
+    """Read which statements a function runs for a database, where it chooses a function for it."""
+    node = script.functions[function]
+    reader = _Reader(script, _dispatch_of(node, engine_name))
+    return [chosen for statement in node.body for chosen in reader.chosen(statement)]
 
 
 def _python(path: str, line: int, contains: t.Iterable[Operation] = ()) -> Operation:
@@ -62,25 +66,28 @@ def _joined(operations: t.Iterable[Operation]) -> list[Operation]:
 
 
 @dataclass(frozen=True)
-class _Script:
+class Syntax:
     """What the functions of a script share.
 
     :param functions: Its functions.
     :param strings: Its variables that are names of something.
     :param names_of_op: How it calls ``alembic.op``.
+    :param tree: Its syntax tree.
     """
 
     path: str
     functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
     strings: dict[str, str] = field(default_factory=dict)
     names_of_op: set[str] = field(default_factory=lambda: {"op", "alembic.op"})
+    tree: ast.Module = field(default_factory=lambda: ast.Module([], []))
 
 
-def _read_script(path: str) -> _Script:
-    script = _Script(path)
+def read_syntax(path: str) -> Syntax:
+    script = Syntax(path)
     if not path.endswith(".py"):  # Alembic can load compiled scripts
         return script
-    for node in ast.parse(Path(path).read_bytes()).body:
+    script.tree.body = ast.parse(Path(path).read_bytes()).body
+    for node in script.tree.body:
         if isinstance(node, ast.FunctionDef):
             script.functions[node.name] = node
         elif isinstance(node, ast.ImportFrom) and node.module == "alembic":
@@ -129,6 +136,12 @@ class _Dispatch(t.NamedTuple):
         return ast.unparse(statement).removeprefix(test) == f"{variable}[{self.parameter}]()"
 
 
+def _dispatch_of(node: ast.FunctionDef, engine_name: str | None) -> _Dispatch | None:
+    if engine_name is None or len(node.args.args) != 1:
+        return None
+    return _Dispatch(node.name, node.args.args[0].arg, engine_name)
+
+
 class _Reader:
     """Reads the statements of one function, in their order.
 
@@ -138,7 +151,7 @@ class _Reader:
     """
 
     def __init__(
-        self, script: _Script, dispatch: _Dispatch | None = None, *, follows: bool = True
+        self, script: Syntax, dispatch: _Dispatch | None = None, *, follows: bool = True
     ) -> None:
         self.script = script
         self.dispatch = dispatch
@@ -204,6 +217,18 @@ class _Reader:
             if self.dispatch.is_by_choices(node, variable):
                 return choices.get(self.dispatch.engine_name, "")
         return None
+
+    def chosen(self, node: ast.stmt) -> list[ast.stmt]:
+        """Tell what runs for the database: the statements of the function that is chosen for it."""
+        if (name := self._chosen(node)) is not None:
+            function = self.script.functions.get(name)
+            return function.body if function else []
+        assigned = _assigned(node)
+        choices = _choices(assigned[1]) if self.dispatch and assigned else None
+        if assigned is None or choices is None:
+            return [node]
+        self.choices[assigned[0]] = choices
+        return []
 
     def _assignment(self, node: ast.stmt, name: str, value: ast.expr) -> t.Iterable[Operation]:
         operation = self._operation(value) if isinstance(value, ast.Call) else None

@@ -60,6 +60,16 @@ CONCURRENTLY_BACK = [
     "op.drop_column('t', 'a')",
 ]
 
+GUARDED = [
+    "inspector = sa.inspect(op.get_bind())",
+    "if not inspector.has_table('u'):",
+    "    op.create_table('u', sa.Column('id', sa.Integer, primary_key=True))",
+    "if 'a' not in [column['name'] for column in inspector.get_columns('t')]:",
+    "    op.add_column('t', sa.Column('a', sa.Integer))",
+    "op.add_column('t', sa.Column('b', sa.Integer))",
+]
+"""A script that looks for itself what there is, but for the last statement."""
+
 BEFORE = [
     "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
     "INSERT INTO alembic_version VALUES ('aaa')",
@@ -144,10 +154,13 @@ def of_revision(ended: Ended) -> range:
     return range(last, len(ended.moments) + 1)
 
 
-def try_all(place: Place, killer: Killer, *, start: str | None, command: str) -> int:
+def try_all(
+    place: Place, killer: Killer, *, start: str | None, command: str, only: str = ""
+) -> int:
     """Kill the command at each moment, run it again, and compare; return how many there were.
 
     :param start: What brings the database to where the command begins.
+    :param only: A regular expression for the moments that matter.
     """
 
     def begin() -> None:
@@ -158,7 +171,11 @@ def try_all(place: Place, killer: Killer, *, start: str | None, command: str) ->
     begin()
     whole = succeeds(killer, command)
     expected = place.state()
-    numbers = [number for number in of_revision(whole) if not is_same_as_next(whole, number)]
+    numbers = [
+        number
+        for number in of_revision(whole)
+        if not is_same_as_next(whole, number) and re.match(only, whole.moments[number - 1])
+    ]
     for number in numbers:
         begin()
         killed = killer.run(command, kill=number)
@@ -203,6 +220,25 @@ def test_downgrade_on_postgresql(postgresql: Opened) -> None:
     place.revision("bbb", "aaa", upgrade=["pass"], downgrade=CONCURRENTLY_BACK)
     place.revision("bbb", "aaa", upgrade=CONCURRENTLY, downgrade=CONCURRENTLY_BACK)
     assert try_all(place, killer, start="upgrade", command="downgrade") > 15
+
+
+DEFINITION = r"(before|after)\s+(CREATE|ALTER)\b"
+
+
+def test_script_that_looks_on_mysql(mysql: Opened) -> None:
+    """A script that looks what there is and leaves it out is completed, too."""
+    place, killer = mysql
+    place.revision("bbb", "aaa", upgrade=GUARDED)
+    assert try_all(place, killer, start=None, command="upgrade", only=DEFINITION) > 3
+
+
+def test_script_that_looks_on_postgresql(postgresql: Opened) -> None:
+    """So is one that does so in an ``autocommit_block()``."""
+    place, killer = postgresql
+    block = "with op.get_context().autocommit_block():"
+    lines = [block, *(f"    {line}" for line in GUARDED)]
+    place.revision("bbb", "aaa", upgrade=lines)
+    assert try_all(place, killer, start=None, command="upgrade", only=DEFINITION) > 3
 
 
 STATEMENT = re.compile(r"before\s+(UPDATE t|INSERT INTO u|ALTER|CREATE|DROP|VACUUM)")

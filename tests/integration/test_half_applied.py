@@ -210,7 +210,10 @@ def test_edited(place: QuickProject) -> None:
         "Error: Revision 'bbb' is half-applied on database 'default', and its script does not do "
         "the same again: in line 8 it differs from statement 1, which is done."
     )
-    assert said[-1].startswith("Undo the change of what is done, and go on with 'flask db resume'.")
+    assert said[-1].startswith(
+        "Write 'migrations/versions/bbb_.py' so that it does again what is done, as it was when it "
+        "was run, and go on with 'flask db resume'. Or finish it by hand"
+    )
     place.revision("bbb", "aaa", upgrade=[COUNT])
     assert "where it ends it differs from statement 2" in place.fails("upgrade", exit_code=4)
     assert place.query("SELECT * FROM t") == [(1, 101, None)]
@@ -228,7 +231,8 @@ def test_edit_that_the_script_hides(place: QuickProject) -> None:
 
 BYPASSES = {
     "connection": ["op.get_bind().exec_driver_sql('UPDATE t SET n = n + 1')"],
-    "reading": ["sa.inspect(op.get_bind()).get_columns('t')"],
+    "procedure": ["op.get_bind().exec_driver_sql('SELECT sleep(0)')"],
+    "temporary table": ["op.get_bind().exec_driver_sql('CREATE TEMPORARY TABLE x (id INTEGER)')"],
     "session": [
         "from flask import current_app",
         "current_app.extensions['sqlalchemy'].session.execute(sa.text('SELECT 1'))",
@@ -245,11 +249,134 @@ def test_bypass(place: QuickProject, how: str) -> None:
     assert (
         "\nIt cannot be resumed, because it works through 'op.get_bind()' or a session "
         f"(line {line}).\nFinish it by hand and say so with 'flask db resolve --applied bbb', or "
+        "undo it by hand and say so with 'flask db resolve --rolled-back bbb'. A script that "
+        "checks for itself what is done can be run again after 'flask db resolve --rolled-back "
+        "bbb' without undoing anything; 'rerunnable = True' at its top says so beforehand.\n"
         in said
     )
     place.revision("bbb", "aaa", upgrade=[ADD, *BYPASSES[how], ADD_MORE])
     for command in ("upgrade", "resume"):
         assert "It cannot be resumed" in place.fails(command, exit_code=4)
+
+
+LOOKS = """
+def has(table, name):
+    return name in [column["name"] for column in sa.inspect(op.get_bind()).get_columns(table)]
+"""
+BREAK = "op.drop_column('t', 'missing')"
+
+
+def guarded(name: str, *more: str) -> list[str]:
+    """Add a column unless it is there, and do something more with it."""
+    add = f"    op.add_column('t', sa.Column('{name}', sa.Integer))"
+    return [f"if not has('t', '{name}'):", add, *(f"    {line}" for line in more)]
+
+
+def test_script_that_looks(project: QuickProject) -> None:
+    """A script that looks what there is, and changes no rows, is run again from its start."""
+    lines = [*guarded("a"), *guarded("b"), "op.create_index('ix', 't', ['a'])"]
+    project.revision("bbb", "aaa", upgrade=[*lines, BREAK], extra=LOOKS)
+    said = project.fails("upgrade", exit_code=4)
+    assert [line for line in said.splitlines() if line.startswith("    ")] == [
+        "    done       ALTER TABLE t ADD COLUMN a INTEGER (line 12)",
+        "    done       ALTER TABLE t ADD COLUMN b INTEGER (line 14)",
+        "    done       CREATE INDEX ix ON t (a) (line 15)",
+        "    not done   ALTER TABLE t DROP COLUMN missing (line 16)",
+    ]
+    project.revision("bbb", "aaa", upgrade=[*lines, *guarded("c")], extra=LOOKS)
+    done = project.flask("db", "upgrade")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        0,
+        "Resuming the upgrade of revision 'bbb': 3 statements are done.",
+    )
+    assert project.query("SELECT * FROM t") == [(1, 100, None, None, None)]
+    assert journal(project) == [(0,)]
+
+
+def test_script_that_begins_anew(place: QuickProject) -> None:
+    """What it does after something that it has not done before is done, too."""
+    clean = ["if sa.inspect(op.get_bind()).has_table('u'):", "    op.drop_table('u')"]
+    make = [f"op.create_table('u', sa.Column('{name}', sa.Integer))" for name in "xy"]
+    place.revision("bbb", "aaa", upgrade=[*clean, make[0], BREAK])
+    place.fails("upgrade", exit_code=4)
+    place.revision("bbb", "aaa", upgrade=[*clean, make[0], "op.drop_table('u')", make[1]])
+    place.db("upgrade")
+    assert place.query("SHOW COLUMNS FROM u LIKE 'y'") != []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [COUNT, "op.create_index('ix', 't', ['a'])", "op.add_column('t', sa.Column('z', sa.Date))"],
+)
+@pytest.mark.parametrize("after", [[], [ADD_MORE]])
+def test_rest_of_a_branch(place: QuickProject, rest: str, after: list[str]) -> None:
+    """What comes after the last statement in a branch that is left out now is not forgotten."""
+    broken = [*guarded("a", BREAK), *after]
+    place.revision("bbb", "aaa", upgrade=broken, extra=LOOKS)
+    place.fails("upgrade", exit_code=4)
+    place.revision("bbb", "aaa", upgrade=[*guarded("a", rest), *after], extra=LOOKS)
+    said = place.fails("upgrade", exit_code=4)
+    assert "ALTER TABLE t ADD COLUMN a INTEGER (line 12)" in said
+    assert "'flask db resolve --rolled-back bbb' without undoing anything" in said
+    assert place.query("SELECT * FROM t") == [(1, 100, None)]
+
+
+LOOK = "sa.inspect(op.get_bind()).get_columns('t')"
+
+
+@pytest.mark.parametrize("count", [COUNT, "op.get_bind().execute(sa.text('UPDATE t SET n = 101'))"])
+def test_script_that_looks_and_does_the_same(place: QuickProject, count: str) -> None:
+    """One that changes rows, whatever it sees, goes on after what is done."""
+    place.revision("bbb", "aaa", upgrade=[LOOK, ADD, ADD_MORE, FAIL])
+    place.fails("upgrade", exit_code=4)
+    place.revision("bbb", "aaa", upgrade=[LOOK, ADD, ADD_MORE, count])
+    place.db("upgrade")
+    assert place.query("SELECT * FROM t") == [(1, 101, None, None)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["new = not has('t', 'a')", "{}", "if new:", f"    {COUNT}"],
+        [LOOK, "{}", "for n in (1, 2):", f"    {COUNT}"],
+        [LOOK, COUNT, "{}"],
+    ],
+)
+def test_script_that_looks_and_changes_rows(place: QuickProject, lines: list[str]) -> None:
+    """One whose changes of rows may depend on what it sees is not guessed at."""
+    first = [line.format(ADD) for line in lines]
+    place.revision("bbb", "aaa", upgrade=[*first[: first.index(ADD) + 1], BREAK], extra=LOOKS)
+    place.fails("upgrade", exit_code=4)
+    before = place.query("SELECT * FROM t")
+    place.revision("bbb", "aaa", upgrade=first, extra=LOOKS)
+    said = place.fails("upgrade", exit_code=4)
+    assert "because it works through 'op.get_bind()' or a session (line " in said
+    assert place.query("SELECT * FROM t") == before
+
+
+def test_rerunnable(project: QuickProject) -> None:
+    """A script that says so is run again from its start, whatever it does."""
+    lines = [*guarded("a"), "op.get_bind().exec_driver_sql('UPDATE t SET n = 7')", ADD_MORE]
+    extra = f"{LOOKS}rerunnable = True"
+    project.revision("bbb", "aaa", upgrade=[*lines, BREAK], extra=extra)
+    assert project.fails("upgrade", exit_code=4).endswith("It runs again from its start.\n")
+    project.revision("bbb", "aaa", upgrade=[*guarded("a"), *guarded("b"), COUNT], extra=extra)
+    done = project.flask("db", "upgrade")
+    assert done.stderr.splitlines()[0] == (
+        "Running the upgrade of revision 'bbb' again from its start."
+    )
+    assert project.query("SELECT * FROM t") == [(1, 8, None, None)]
+    assert journal(project) == [(0,)]
+
+
+def test_rerunnable_script_that_fails_again(place: QuickProject) -> None:
+    """It is half-applied until it is complete, even if the next run does nothing."""
+    extra = f"{LOOKS}rerunnable = True"
+    place.revision("bbb", "aaa", upgrade=[*guarded("a"), BREAK], extra=extra)
+    for _ in range(3):
+        said = place.fails("upgrade", exit_code=4)
+        assert "    done       ALTER TABLE t ADD COLUMN a INTEGER (line 12)\n" in said
+    assert place.flask("db", "status").stdout.startswith("Revision 'bbb' is half-applied")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def _garbage_as_usual() -> None:
 
 def with_models(project: Project, *sources: str) -> Project:
     """Put more into the application's module."""
+    project.is_forked = False
     project.write_app("".join([USER_MODEL, *sources]))
     return project
 

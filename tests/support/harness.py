@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import chdir
+from functools import cache
 from importlib.util import cache_from_source
 from importlib.util import module_from_spec
 from importlib.util import spec_from_file_location
@@ -19,6 +20,7 @@ import typing as t
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from forks import Forks
 import servers
 import sqlalchemy as sa
 
@@ -86,6 +88,12 @@ def environment(more: dict[str, str] | None = None) -> dict[str, str]:
     }
 
 
+@cache
+def forks() -> Forks:
+    """Where most commands are run."""
+    return Forks(environment())
+
+
 def wait_until(condition: t.Callable[[], bool]) -> None:
     """Wait for another process to do something."""
     deadline = time.monotonic() + 30
@@ -108,6 +116,9 @@ class Project:
     :param folder: Where; it is made.
     :param url: Its database.
     """
+
+    is_forked = True
+    """Whether its commands may run in forks of a process that has imported the libraries."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -138,6 +149,8 @@ class Project:
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a Python module as a command, without a terminal."""
+        if self.is_forked and not any(name.startswith("PYTHON") for name in env or {}):
+            return forks().run(command, cwd or self.folder, environment(env))
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=cwd or self.folder,

@@ -7,6 +7,7 @@ codes and outputs.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -54,5 +55,6 @@ def herd(count: int, arguments: list[str]) -> list[tuple[int, str]]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
-    __import__("app")
+    __import__("app").create_app()  # loads the driver, too
+    gc.freeze()  # what the forks share stays shared
     print(json.dumps([herd(count, arguments) for count, arguments in json.loads(sys.argv[1])]))

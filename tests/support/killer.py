@@ -11,6 +11,7 @@ before each moment. Each command is a fork of this process, in which everything 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -146,7 +147,8 @@ def answer(
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
-    __import__("app")
+    __import__("app").create_app()  # loads the driver, too
+    gc.freeze()  # what the forks share stays shared
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(answer(**request)), flush=True)

@@ -169,7 +169,7 @@ def __getattr__(name: str) -> t.Any:
     return getattr(home, _other_names.get(name, name))
 
 
-__all__ = ["Migrate", *_homes]
+__all__ = ["Migrate", *_homes, *(name for name in globals() if name.endswith("Error"))]
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,19 @@ class Kind(t.NamedTuple):
     fits: t.Callable[[object], bool]
     is_secret: bool = False
 
+    def require(self, name: str, value: object, *, hint: str) -> None:
+        """Check a value.
+
+        :param name: What it is the value of.
+        :raises ConfigurationError: if it does not fit.
+        """
+        if not self.fits(value):
+            raise ConfigurationError(
+                f"'{name}' is {'wrong' if self.is_secret else repr(value)}, "
+                f"but it must be {self.expected}.",
+                hint=hint,
+            )
+
 
 _BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
 _SECONDS = Kind(
@@ -83,6 +96,10 @@ class Settings:
     wait: float | None = _key(None, _SECONDS)
 
 
+KINDS: t.Mapping[str, Kind] = {field.name: field.metadata["kind"] for field in fields(Settings)}
+"""What the value of each setting may be, and that of an option of the same name."""
+
+
 def read_settings(config: t.Mapping[str, t.Any]) -> Settings:
     """Read and check the settings of an application.
 
@@ -94,14 +111,9 @@ def read_settings(config: t.Mapping[str, t.Any]) -> Settings:
     for key in filter(_is_ours, config):
         if key not in known:
             raise _unknown(key, list(known))
-        kind, value = known[key].metadata["kind"], config[key]
-        if not kind.fits(value):
-            raise ConfigurationError(
-                f"'{key}' is {'wrong' if kind.is_secret else repr(value)}, "
-                f"but it must be {kind.expected}.",
-                hint="Correct it in the configuration of the application.",
-            )
-        values[known[key].name] = value
+        kind: Kind = known[key].metadata["kind"]
+        kind.require(key, config[key], hint="Correct it in the configuration of the application.")
+        values[known[key].name] = config[key]
     return Settings(**values)
 
 

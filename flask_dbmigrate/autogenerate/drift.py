@@ -8,9 +8,11 @@ import typing as t
 from alembic.operations.ops import UpgradeOps
 import sqlalchemy as sa
 
+from flask_dbmigrate.data import Data
+
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Data):
     """One difference between the models and a database.
 
     :param database: The database's key.

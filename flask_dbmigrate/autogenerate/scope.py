@@ -12,6 +12,7 @@ from flask import Flask
 import sqlalchemy as sa
 
 from flask_dbmigrate.config import read_settings
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.databases import is_same_database
@@ -26,7 +27,7 @@ TableKey = tuple[str | None, str]
 
 
 @dataclass(frozen=True, order=True)
-class KeptTable:
+class KeptTable(Data):
     """A table without a model that ``migrate`` does not drop.
 
     :param database: The database's key.

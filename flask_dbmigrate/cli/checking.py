@@ -41,8 +41,7 @@ def check(*, as_json: bool, **parameters: t.Any) -> None:
             result = commands.check(listener=Progress(), **parameters)
         show(result, as_json=as_json)
     except DriftError as error:
-        if as_json:
-            show({"differences": error.differences}, as_json=True)
-        else:
-            show("\n".join(map(str, error.differences)))
+        from flask_dbmigrate.commands.checking import CheckResult  # it is loaded by now
+
+        show(CheckResult(error.differences), as_json=as_json)
         raise

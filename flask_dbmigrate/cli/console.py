@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-import dataclasses
-from datetime import datetime
 import functools
 import itertools
 import json
@@ -126,9 +124,9 @@ def _registered_name() -> str | None:
     return parent.info_name if parent and parent.info_name in states else None
 
 
-def show(value: object, *, as_json: bool = False) -> None:
+def show(value: t.Any, *, as_json: bool = False) -> None:
     """Print a result on stdout."""
-    text = json.dumps(_plain(value), indent=2) if as_json else str(value)
+    text = json.dumps(value.to_dict(), indent=2) if as_json else str(value)
     if text:
         click.echo(text)
 
@@ -146,23 +144,6 @@ def _as_called(text: str) -> str:
         names.insert(0, group.info_name or "db")
         group = group.parent
     return text.replace("'flask db ", f"'flask {' '.join(names or ['db'])} ")
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Turn a result into what JSON can say."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _plain(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-            if field.metadata.get("json", True)
-        }
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
 
 
 def is_terminal() -> bool:

@@ -12,6 +12,7 @@ from flask_dbmigrate.autogenerate.pipeline import compare
 from flask_dbmigrate.autogenerate.pipeline import Comparison
 from flask_dbmigrate.autogenerate.pipeline import new_revision
 from flask_dbmigrate.autogenerate.scope import KeptTable
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.runtime.result import Listener
@@ -33,7 +34,7 @@ from .workspace import XArg
 
 
 @dataclass(frozen=True)
-class NewRevisions:
+class NewRevisions(Data):
     """The revision scripts that were written; none if there was nothing to write.
 
     :param kept_tables: The tables without a model that autogenerate found and does not drop.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field
 import typing as t
 
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.script.directory import clear_errors
 from flask_dbmigrate.script.revisions import describe
@@ -20,7 +21,7 @@ from .workspace import XArg
 
 
 @dataclass(frozen=True)
-class Revisions:
+class Revisions(Data):
     """Some revisions, in the order they are shown.
 
     :param style: How ``str()`` shows each: ``full``, ``line`` or ``name``.
@@ -140,7 +141,7 @@ def heads(
 
 
 @dataclass(frozen=True)
-class BranchPoint:
+class BranchPoint(Data):
     """A revision that several others come after.
 
     :param revision: The revision.
@@ -152,7 +153,7 @@ class BranchPoint:
 
 
 @dataclass(frozen=True)
-class BranchPoints:
+class BranchPoints(Data):
     """The branch points of a migration directory, newest first.
 
     :param verbose: Whether ``str()`` shows them in full.

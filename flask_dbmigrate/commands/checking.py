@@ -10,6 +10,7 @@ from flask_dbmigrate.autogenerate.drift import Difference
 from flask_dbmigrate.autogenerate.drift import differences
 from flask_dbmigrate.autogenerate.pipeline import compare
 from flask_dbmigrate.config import read_settings
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import CheckFailedError
@@ -31,7 +32,7 @@ from .workspace import XArg
 
 
 @dataclass(frozen=True)
-class DatabaseRevisions:
+class DatabaseRevisions(Data):
     """Where one database stands.
 
     :param key: ``default``, or the bind key.
@@ -45,7 +46,7 @@ class DatabaseRevisions:
 
 
 @dataclass(frozen=True)
-class CurrentResult:
+class CurrentResult(Data):
     """Where the databases stand.
 
     :param databases: One entry for each database.
@@ -119,16 +120,16 @@ def current(
 
 
 @dataclass(frozen=True)
-class CheckResult:
-    """The models and the databases are the same.
+class CheckResult(Data):
+    """How the models and the databases differ.
 
-    :param differences: None, or :func:`check` would have raised :class:`DriftError`.
+    :param differences: None in what :func:`check` returns: it raises :class:`DriftError` for them.
     """
 
     differences: tuple[Difference, ...] = ()
 
     def __str__(self) -> str:
-        return "No new upgrade operations detected."
+        return "\n".join(map(str, self.differences)) or "No new upgrade operations detected."
 
 
 def check(

@@ -11,6 +11,7 @@ import sys
 
 from alembic.script import Script
 
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.script.directory import shorten
@@ -24,7 +25,7 @@ from .workspace import XArg
 
 
 @dataclass(frozen=True)
-class EditedRevisions:
+class EditedRevisions(Data):
     """The revision scripts that were opened in the editor."""
 
     revisions: tuple[Revision, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask_dbmigrate.config import read_settings
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.inspection.status import database_status
 from flask_dbmigrate.inspection.status import DatabaseStatus
@@ -24,7 +25,7 @@ from .workspace import XArg
 
 
 @dataclass(frozen=True)
-class DatabaseLog:
+class DatabaseLog(Data):
     """What was run on one database.
 
     :param key: ``default``, or the bind key.
@@ -38,7 +39,7 @@ class DatabaseLog:
 
 
 @dataclass(frozen=True)
-class LogResult:
+class LogResult(Data):
     """What was run on the databases.
 
     :param databases: One log for each database.

@@ -8,6 +8,7 @@ import typing as t
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import MigrationError
@@ -30,7 +31,7 @@ _TEMPORARY = "_alembic_tmp_"
 
 
 @dataclass(frozen=True)
-class ResolvedDatabase:
+class ResolvedDatabase(Data):
     """What was resolved on one database.
 
     :param key: ``default``, or the bind key.
@@ -55,7 +56,7 @@ class ResolvedDatabase:
 
 
 @dataclass(frozen=True)
-class ResolveResult:
+class ResolveResult(Data):
     """What was resolved.
 
     :param databases: One entry for each database on which something was.

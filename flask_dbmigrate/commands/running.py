@@ -50,14 +50,31 @@ def upgrade(
     :param x_arg: What ``context.get_x_argument()`` gives to env.py.
     :param command: The command name of the ``Migrate`` object, if there are several.
     :param listener: Is told about each revision.
-    :param options: Those of :class:`flask_dbmigrate.RunOptions`: ``database``, ``lock`` …
-    :raises RevisionError: if the target cannot be found or reached.
+    :param database: The key of the database to run on, or several keys; by default all of them.
+    :param two_phase: Let all databases commit or none, which PostgreSQL can.
+    :param output: With ``sql``: the folder to write ``<key>.sql`` to.
+    :param lock: Wait until no other run is at work on a database.
+    :param lock_timeout: How long to wait for that, in seconds.
+    :param wait: How long to wait for a database that is starting, in seconds.
+    :param single_transaction: Run all revisions of a database in one transaction.
+    :param ddl_lock_timeout: How long DDL waits for a lock, in seconds.
+    :param ddl_retries: How often it is tried again then.
+    :param resume: Go on with a half-applied revision where that is safe.
+    :param statement_timeout: How long a statement may run, in seconds.
+    :raises RevisionError: if the target cannot be found or reached, a script cannot be loaded, or
+        a database is at a revision that no script has.
     :raises EditedRevisionError: if a revision was edited after it was applied, and
         ``DBMIGRATE_EDITED`` is ``error``.
     :raises MigrationError: if a revision fails.
     :raises HalfAppliedError: if a revision is half-applied, by this run or by an earlier one whose
         revision cannot be resumed.
     :raises DatabaseUnavailableError: if a database cannot be reached.
+    :raises LockNotAcquiredError: if another run is at work for too long, or the lock was lost.
+    :raises ConfigurationError: if there is no application, no database or no directory, if an
+        option or a setting is wrong, if a server refuses the user, or a database is read-only.
+
+    What is not given is as the application's ``DBMIGRATE_...`` settings say. All errors are a
+    :class:`flask_dbmigrate.DBMigrateError`.
     """
     start, target = split_range(revision, sql=sql)
     settings = RunSettings.of(options, sql=sql)

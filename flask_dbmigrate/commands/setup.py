@@ -14,6 +14,7 @@ from alembic import command as alembic_command
 from alembic.util import CommandError
 
 from flask_dbmigrate.compat import Config
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import MigrationDirectoryError
 from flask_dbmigrate.script.directory import shorten
@@ -24,7 +25,7 @@ from .workspace import Directory
 
 
 @dataclass(frozen=True)
-class Template:
+class Template(Data):
     """A template for ``init``.
 
     :param name: What ``--template`` calls it.
@@ -36,7 +37,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Templates:
+class Templates(Data):
     """The templates that ship with the package."""
 
     templates: tuple[Template, ...]
@@ -59,7 +60,7 @@ def list_templates() -> Templates:
 
 
 @dataclass(frozen=True)
-class NewDirectory:
+class NewDirectory(Data):
     """A migration directory that was written.
 
     :param path: The directory.

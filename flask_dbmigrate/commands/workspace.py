@@ -14,6 +14,7 @@ from flask_dbmigrate.compat import make_config
 from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import MigrationDirectoryError
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
@@ -26,6 +27,7 @@ from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.directory import open_directory
 from flask_dbmigrate.state import current_state
 from flask_dbmigrate.state import MigrateState
+from flask_dbmigrate.state import on_command_line
 
 Directory = str | os.PathLike[str] | None
 XArg = str | t.Sequence[str] | None
@@ -116,9 +118,22 @@ def open_workspace(
     defaults = read_settings(state.app.config)  # a wrong one stops every command
     _require_known(state, settings.databases)
     # Alembic's own messages go to stdout: 'quiet' is its documented way to switch them off
-    config = make_config(state, directory, x_arg, ("quiet", *opts))
+    try:
+        config = make_config(state, directory, x_arg, ("quiet", *opts))
+    except MigrationDirectoryError as error:
+        if directory is not None and _may_be_a_revision(os.fspath(directory)):
+            error.hint += (
+                " The first argument is the directory, as in Flask-Migrate. Name any other: "
+                f"'upgrade(revision=\"{os.fspath(directory)}\")'."
+            )
+        raise
     config.attributes[SETTINGS] = settings.completed_by(defaults)
     return Workspace(state, config, open_directory(config))
+
+
+def _may_be_a_revision(directory: str) -> bool:
+    """Tell whether a call from Python may mean something else than a directory."""
+    return not on_command_line.get() and not {"/", os.sep, ":"} & set(directory)
 
 
 def _require_known(state: MigrateState, keys: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from textwrap import indent
 
 import sqlalchemy as sa
 
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
@@ -29,7 +30,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class UnknownRevision:
+class UnknownRevision(Data):
     """A revision that a database is at and no script has.
 
     :param revision: The revision.
@@ -45,7 +46,7 @@ class UnknownRevision:
 
 
 @dataclass(frozen=True)
-class DatabaseStatus:
+class DatabaseStatus(Data):
     """The state of one database.
 
     :param key: ``default``, or the bind key.
@@ -103,7 +104,7 @@ class DatabaseStatus:
 
 
 @dataclass(frozen=True)
-class StatusResult:
+class StatusResult(Data):
     """The state of the databases.
 
     :param databases: One entry for each database.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import typing as t
 
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import EditedRevisionError
 from flask_dbmigrate.script.checksum import Checksum
 from flask_dbmigrate.script.directory import checksums_of
@@ -20,7 +21,7 @@ if t.TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EditedRevision:
+class EditedRevision(Data):
     """A revision whose script does something else now than when it was applied.
 
     :param database: The key of the database it was applied to.

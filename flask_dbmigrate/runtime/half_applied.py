@@ -10,6 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.databases import MASK
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import is_definition
@@ -30,7 +31,7 @@ _LISTED = 10
 
 
 @dataclass(frozen=True)
-class JournaledStatement:
+class JournaledStatement(Data):
     """A statement of a half-applied revision, or an operation that was not reached.
 
     :param state: ``done``, ``not done``, or ``not known``.
@@ -49,7 +50,7 @@ class JournaledStatement:
 
 
 @dataclass(frozen=True)
-class HalfApplied:
+class HalfApplied(Data):
     """A revision that was begun and is not complete, on one database.
 
     :param database: The key of the database.

@@ -16,13 +16,14 @@ from alembic.runtime.migration import MigrationInfo
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.dialects import facts_of
 
 from .origin import Origin
 
 
 @dataclass(frozen=True)
-class LogEntry:
+class LogEntry(Data):
     """One step that was run on a database; each field is a column of the log's table.
 
     :param revision: The revision; of a stamp, where it went to.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from dataclasses import field
 import typing as t
 
+from flask_dbmigrate.data import Data
+
 if t.TYPE_CHECKING:
     from flask_dbmigrate.script.calls import Operation
 
@@ -14,7 +16,7 @@ if t.TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StepResult:
+class StepResult(Data):
     """One revision that was run, or one stamp.
 
     :param direction: ``upgrade``, ``downgrade`` or ``stamp``.
@@ -32,7 +34,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Retry:
+class Retry(Data):
     """A step that waits for somebody else's lock, and is going to be tried again.
 
     :param step: The step, as the log shows it; empty before the first one.
@@ -57,7 +59,7 @@ class Retry:
 
 
 @dataclass(frozen=True)
-class DatabaseResult:
+class DatabaseResult(Data):
     """What was done to one database.
 
     :param key: ``default``, or the bind key.
@@ -104,7 +106,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 @dataclass(frozen=True)
-class MigrationResult:
+class MigrationResult(Data):
     """What a run did.
 
     :param databases: One result for each database, in the order they were run.
@@ -117,7 +119,7 @@ class MigrationResult:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Data):
     """A table or a column that a downgrade drops.
 
     :param database: The key of the database it is in.

@@ -10,6 +10,8 @@ import typing as t
 
 from alembic.config import Config
 
+from flask_dbmigrate.config import Kind
+from flask_dbmigrate.config import KINDS
 from flask_dbmigrate.config import Settings
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.script.identifiers import as_tuple
@@ -55,6 +57,19 @@ class RunOptions(t.TypedDict, total=False):
     """How long a statement may run, in seconds (``DBMIGRATE_STATEMENT_TIMEOUT``)."""
 
 
+def _are_keys(value: object) -> bool:
+    keys = (value,) if isinstance(value, str) or not isinstance(value, t.Iterable) else value
+    return all(isinstance(key, str) for key in keys)
+
+
+_KINDS = {
+    **KINDS,
+    "database": Kind("the key of a database, or several", _are_keys),
+    "output": Kind("the path of a folder", lambda value: isinstance(value, str | os.PathLike)),
+}
+"""What the options may be, apart from None."""
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """How a command is to run; None is for what the application's settings say.
@@ -79,8 +94,11 @@ class RunSettings:
         """Take over the options of a command.
 
         :param sql: Whether it writes SQL instead of changing databases.
-        :raises ConfigurationError: if an option is for ``sql`` only.
+        :raises ConfigurationError: if an option is for ``sql`` only, or a value does not fit.
         """
+        for name, value in options.items():
+            if value is not None and name in _KINDS:
+                _KINDS[name].require(name, value, hint="Correct the call.")
         output = options.get("output")
         if output is not None and not sql:
             raise ConfigurationError(

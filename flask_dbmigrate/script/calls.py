@@ -11,6 +11,8 @@ import typing as t
 from alembic.operations import BatchOperations
 from alembic.operations import Operations
 
+from flask_dbmigrate.data import Data
+
 PYTHON = "python"
 """The kind of what cannot be read."""
 
@@ -19,7 +21,7 @@ Strings = t.Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Operation:
+class Operation(Data):
     """One operation of a revision, as its script says it.
 
     :param kind: Alembic's name for it, ``drop_column``; ``python`` for what cannot be read.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from alembic.script import ScriptDirectory
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import PendingRevisionsError
 
 from .directory import unknown_heads
@@ -15,7 +16,7 @@ from .revisions import Revision
 
 
 @dataclass(frozen=True)
-class PendingRevisions:
+class PendingRevisions(Data):
     """What is pending on one database.
 
     :param key: ``default``, or the bind key.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flask_dbmigrate.data import Data
+
 from .calls import Operation
 
 
 @dataclass(frozen=True)
-class PlannedStep:
+class PlannedStep(Data):
     """One revision that would be run.
 
     :param direction: ``upgrade`` or ``downgrade``.
@@ -28,7 +30,7 @@ class PlannedStep:
 
 
 @dataclass(frozen=True)
-class DatabasePlan:
+class DatabasePlan(Data):
     """What would be done to one database.
 
     :param key: ``default``, or the bind key.
@@ -53,7 +55,7 @@ class DatabasePlan:
 
 
 @dataclass(frozen=True)
-class MigrationPlan:
+class MigrationPlan(Data):
     """What a run would do.
 
     :param databases: One plan for each database, in the order they would be run.

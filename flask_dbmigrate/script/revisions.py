@@ -8,11 +8,13 @@ import typing as t
 
 from alembic.script import Script
 
+from flask_dbmigrate.data import Data
+
 from .identifiers import as_tuple
 
 
 @dataclass(frozen=True)
-class Revision:
+class Revision(Data):
     """One revision script.
 
     :param revision: Its identifier.

@@ -46,6 +46,7 @@ ALLOWED_FOR_HELP = ALLOWED | {
     "flask_dbmigrate.cli.running",
     "flask_dbmigrate.cli.setup",
     "flask_dbmigrate.runtime",
+    "flask_dbmigrate.data",
     "flask_dbmigrate.runtime.result",
 }
 

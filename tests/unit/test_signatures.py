@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from inspect import Parameter
+import re
 import typing as t
 
 import pytest
 
 import flask_dbmigrate
+from flask_dbmigrate import errors
+from flask_dbmigrate.data import Data
 
 Default = tuple[str, t.Any]
 
@@ -136,6 +139,7 @@ def test_results_are_frozen(name: str) -> None:
     value = getattr(flask_dbmigrate, name)
     assert dataclasses.is_dataclass(value)
     assert t.cast(t.Any, value).__dataclass_params__.frozen
+    assert issubclass(t.cast(t.Any, value), Data)
 
 
 def by_position(parameters: t.Iterable[Parameter]) -> list[tuple[str, t.Any]]:
@@ -178,6 +182,24 @@ def test_init_app_has_the_parameters_of_flask_migrate() -> None:
 def test_public_names_are_listed(name: str) -> None:
     """``dir()`` lists a name although it is loaded on first use only."""
     assert name in dir(flask_dbmigrate)
+
+
+def test_errors_are_exported() -> None:
+    """``from flask_dbmigrate import *`` brings all errors, too."""
+    found = {name for name in vars(errors) if name.endswith("Error")}
+    assert found <= set(flask_dbmigrate.__all__)
+    assert all(hasattr(flask_dbmigrate, name) for name in flask_dbmigrate.__all__)
+
+
+def test_help_is_complete() -> None:
+    """``help(upgrade)`` names each option, and an error for each reason why it can fail."""
+    help_ = inspect.getdoc(flask_dbmigrate.upgrade) or ""
+    options = re.findall(r":param (\w+):", help_)
+    given = list(inspect.signature(flask_dbmigrate.upgrade).parameters)
+    assert options == [*given[:-1], *flask_dbmigrate.RunOptions.__annotations__]
+    raised = [getattr(errors, name) for name in re.findall(r":raises (\w+):", help_)]
+    kinds = set(errors.DBMigrateError.__subclasses__())
+    assert kinds == {kind for kind in kinds if any(issubclass(one, kind) for one in raised)}
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

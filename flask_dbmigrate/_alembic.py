@@ -200,22 +200,25 @@ def stamp_steps(
 
 
 def adapt_function(step: Step, arguments: t.Mapping[str, t.Any], *, is_default: bool) -> None:
-    """Let a script run on several databases that was not written for all of them.
+    """Let a script run on one or several databases, whichever it was written for.
 
     One that knows no bind keys belongs to the default database, and one without a function for
     a bind key has nothing to do there.
 
-    :param arguments: What env.py gives to ``run_migrations()``; ``engine_name`` is the bind key.
+    :param arguments: What env.py gives to ``run_migrations()``; ``engine_name`` is the bind key,
+        and env.py gives nothing where there is one database.
     :param is_default: Whether this is the default database.
     """
-    if not isinstance(step, RevisionStep) or set(arguments) != {"engine_name"}:
+    if not isinstance(step, RevisionStep) or not arguments.keys() <= {"engine_name"}:
         return
     function = step.migration_fn
-    takes_bind_key = bool(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters
+    if not arguments and "engine_name" not in parameters:
+        return
 
     @functools.wraps(function)
-    def run(engine_name: str) -> None:
-        if not takes_bind_key:
+    def run(engine_name: str = "") -> None:
+        if not parameters:
             if is_default:
                 function()
             return
@@ -226,6 +229,21 @@ def adapt_function(step: Step, arguments: t.Mapping[str, t.Any], *, is_default: 
                 raise
 
     step.migration_fn = run
+
+
+def adapt_functions(
+    context: MigrationContext, arguments: t.Mapping[str, t.Any], *, is_default: bool
+) -> None:
+    """Adapt the functions of all scripts that a context runs; see :func:`adapt_function`."""
+    plan = context._migrations_fn
+    assert plan is not None
+
+    def steps(heads: t.Any, of: MigrationContext) -> t.Iterator[t.Any]:
+        for step in plan(heads, of):
+            adapt_function(step, arguments, is_default=is_default)
+            yield step
+
+    context._migrations_fn = steps
 
 
 def ensure_version_table(context: MigrationContext) -> None:

@@ -12,6 +12,8 @@ import re
 import typing as t
 
 from alembic import context
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 import click
 from flask import current_app
@@ -19,6 +21,7 @@ from flask.cli import load_dotenv
 from flask.cli import ScriptInfo
 import sqlalchemy as sa
 
+from . import _alembic
 from .compat import log
 from .compat import STATE
 from .databases import as_engine
@@ -33,12 +36,16 @@ from .runtime.selection import Selection
 from .runtime.settings import settings_of
 from .runtime.two_phase import all_or_none
 from .runtime.version_table import create_schema_with_version_table
+from .script.several import env_py_is_ours
+from .script.several import env_py_names_bind_keys
+from .script.several import multidb_in_env_py
+from .script.several import template_knows_bind_keys
 from .state import current_state
 from .state import MigrateState
 from .state import running
 
 
-def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
+def run_migrations(*, multidb: bool | None = None, **options: t.Any) -> None:
     """Run the current Alembic command on the databases of the application.
 
     The URL of each comes from ``SQLALCHEMY_DATABASE_URI`` and ``SQLALCHEMY_BINDS``, its models
@@ -49,7 +56,8 @@ def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
     Without an application context, as under the plain ``alembic`` command, the application is
     loaded the way ``flask`` does it: ``FLASK_APP``, ``.flaskenv``, ``wsgi.py`` or ``app.py``.
 
-    :param multidb: Whether to run on the databases of all bind keys, too. Scripts then take
+    :param multidb: Whether to run on the databases of all bind keys, too: by default if one of
+        them has models, and if ``script.py.mako`` writes a function for each. Scripts then take
         the bind key as ``upgrade(engine_name)``; the default database's is an empty string.
     :param options: Options of Alembic's ``EnvironmentContext.configure()``; they come before
         those given to ``Migrate``.
@@ -59,6 +67,8 @@ def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
     with _plain_alembic(), _application():
         state: MigrateState = context.config.attributes.get(STATE) or current_state()
         databases = databases_of(state.source)
+        if multidb is None:
+            multidb = _are_meant(databases[1:]) and template_knows_bind_keys(context.script.dir)
         run = _Run(
             databases if multidb else databases[:1],
             multidb=multidb,
@@ -70,10 +80,39 @@ def run_migrations(*, multidb: bool = False, **options: t.Any) -> None:
             run_with_event_loop(run.online, run.engines())
 
 
+def _are_meant(databases: t.Iterable[Database]) -> bool:
+    """Tell whether there is something to do on the databases of bind keys."""
+    chosen = settings_of(context.config).databases
+    return any(database.has_models or database.key in chosen for database in databases)
+
+
+def functions_of_script(names: t.Any) -> dict[str, str]:
+    """Name the functions of a new script by bind key; none if it is for one database.
+
+    :param names: What the revision template is given: its ``context``.
+    """
+    functions, given = function_names(), set(names.keys())
+    if any(f"{key}_upgrades" in given for key in functions):  # env.py has compared them
+        return functions
+    return {} if "upgrades" in given or not _are_for_several(names["config"]) else functions
+
+
+def _are_for_several(config: Config) -> bool:
+    """Tell whether scripts have a function for each bind key where env.py has compared nothing."""
+    folder = ScriptDirectory.from_config(config).dir
+    if not env_py_is_ours(folder):
+        return env_py_names_bind_keys(folder)
+    if (said := multidb_in_env_py(folder)) is not None:
+        return said
+    with _application():
+        databases = databases_of(current_state().source)
+    return any(database.has_models for database in databases[1:])
+
+
 def function_names() -> dict[str, str]:
     """Name a script's function for each bind key; the default database's key is empty.
 
-    The revision template of ``flask db init --multidb`` writes ``upgrade_<name>`` for each.
+    Revision templates of version 0.1 call it: they write ``upgrade_<name>`` for each.
     """
     names: dict[str, str] = {}
     with _application():
@@ -156,6 +195,11 @@ class _Run:
             from .autogenerate.pipeline import prepare  # few commands compare
 
             create_schema_with_version_table(context.get_context())
+            _alembic.adapt_functions(
+                context.get_context(),
+                self._arguments_for(database),
+                is_default=database.bind_key is None,
+            )
             prepare(context.get_context(), current_state().app, database.key)
 
     def _is_left_out(self, database: Database) -> bool:

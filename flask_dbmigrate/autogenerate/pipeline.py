@@ -14,6 +14,7 @@ from flask import Flask
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import SILENT
 from flask_dbmigrate.runtime.runner import run_environment
+from flask_dbmigrate.runtime.settings import settings_of
 from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.pending import pending_error
 from flask_dbmigrate.script.pending import pending_revisions
@@ -25,6 +26,8 @@ from .reading import read_at_once
 from .scope import KeptTable
 from .scope import limit
 from .scope import Scope
+from .unseen import find_unseen
+from .unseen import UnseenModels
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,12 @@ class Comparison:
     :param revision: Alembic's revision context; the differences are in its
         ``generated_revisions``.
     :param kept_tables: The tables without a model that are no difference, because they are kept.
+    :param unseen: The models that were not compared.
     """
 
     revision: RevisionContext
     kept_tables: tuple[KeptTable, ...] = ()
+    unseen: UnseenModels | None = None
 
 
 def prepare(context: MigrationContext, app: Flask, database: str) -> Scope:
@@ -81,7 +86,7 @@ def compare(
         kept.extend(sorted(scope.kept))
         return ()
 
-    run_environment(
+    visits = run_environment(
         state,
         config,
         directory,
@@ -91,7 +96,9 @@ def compare(
         template_args=revision.template_args,
         revision_context=revision,
     )
-    return Comparison(revision, tuple(kept))
+    is_whole = not settings_of(config).databases
+    unseen = find_unseen(state, directory, visits) if is_whole else None
+    return Comparison(revision, tuple(kept), unseen)
 
 
 def new_revision() -> dict[str, t.Any]:

@@ -43,6 +43,8 @@ def _new_revision(function: t.Callable[..., None]) -> t.Callable[..., None]:
 def _report(result: t.Any, *, as_json: bool) -> None:
     for table in result.kept_tables:
         note(table)
+    if result.unseen is not None:
+        note(f"{result.unseen} {result.unseen.hint}")
     if result.revisions or as_json:
         show(result, as_json=as_json)
     else:

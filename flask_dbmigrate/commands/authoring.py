@@ -12,6 +12,7 @@ from flask_dbmigrate.autogenerate.pipeline import compare
 from flask_dbmigrate.autogenerate.pipeline import Comparison
 from flask_dbmigrate.autogenerate.pipeline import new_revision
 from flask_dbmigrate.autogenerate.scope import KeptTable
+from flask_dbmigrate.autogenerate.unseen import UnseenModels
 from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import RevisionError
@@ -38,10 +39,12 @@ class NewRevisions(Data):
     """The revision scripts that were written; none if there was nothing to write.
 
     :param kept_tables: The tables without a model that autogenerate found and does not drop.
+    :param unseen: The models that it did not compare; None if it has seen all.
     """
 
     revisions: tuple[Revision, ...]
     kept_tables: tuple[KeptTable, ...] = ()
+    unseen: UnseenModels | None = None
 
     def __str__(self) -> str:
         paths = "\n".join(shorten(revision.path) for revision in self.revisions)
@@ -107,7 +110,7 @@ def revision(
     context = found.revision
     with all_or_nothing(workspace.state, workspace.directory):
         scripts = [script for script in context.generate_scripts() if script is not None]
-    return NewRevisions(tuple(map(describe, scripts)), found.kept_tables)
+    return NewRevisions(tuple(map(describe, scripts)), found.kept_tables, found.unseen)
 
 
 def migrate(

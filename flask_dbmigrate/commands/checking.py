@@ -146,6 +146,8 @@ def check(
 
     :raises PendingRevisionsError: if a database is not at the head.
     :raises DriftError: if the models and a database differ.
+    :raises CheckFailedError: if the migration directory leaves out bind keys that have models, and
+        ``database`` does not choose.
     :raises EditedRevisionError: if a revision was edited after it was applied, and
         ``DBMIGRATE_EDITED`` is ``error``.
     """
@@ -167,14 +169,20 @@ def check(
         for operations in script.upgrade_ops_list
         for difference in differences(operations, _database_of(operations.upgrade_token))
     )
-    if not found:
-        return CheckResult()
-    count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
-    raise DriftError(
-        f"The models and the database differ: {count}.",
-        hint="Write a revision with 'flask db migrate'.",
-        differences=found,
-    )
+    unseen = compared.unseen
+    if found:
+        count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
+        rest = f" {unseen} {unseen.hint}" if unseen else ""
+        raise DriftError(
+            f"The models and the database differ: {count}.{rest}",
+            hint="Write a revision with 'flask db migrate'.",
+            differences=found,
+        )
+    if unseen is not None:
+        raise CheckFailedError(
+            str(unseen), hint=f"{unseen.hint} To leave them out, add '--database default'."
+        )
+    return CheckResult()
 
 
 def _database_of(token: str) -> str:

@@ -51,6 +51,11 @@ class Database:
         return key_of(self.bind_key)
 
     @property
+    def has_models(self) -> bool:
+        """Whether there are models that live in it."""
+        return any(metadata.tables for metadata in sa.util.to_list(self.metadata))
+
+    @property
     def engine_name(self) -> str:
         """What a script's ``upgrade(engine_name)`` is given: the bind key, or an empty string."""
         return self.bind_key or ""

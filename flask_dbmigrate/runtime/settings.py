@@ -136,7 +136,7 @@ class RunSettings:
             raise ConfigurationError(
                 f"The migration directory does not run on database '{missing[0]}': its 'env.py' "
                 "is for the default database only.",
-                hint="Copy 'env.py' and 'script.py.mako' from a fresh 'flask db init --multidb'.",
+                hint="Copy 'env.py' and 'script.py.mako' from a fresh 'flask db init -d fresh'.",
             )
 
 

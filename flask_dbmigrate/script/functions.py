@@ -61,9 +61,9 @@ def require_functions(steps: t.Iterable[_alembic.Step], arguments: t.Mapping[str
 
 def _names_for_database(direction: str, arguments: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     """Name the functions that a script for several databases may call for one of them."""
-    if "engine_name" in arguments:
-        for key in (arguments["engine_name"], re.sub(r"\W", "_", arguments["engine_name"])):
-            yield f"{direction}_{key}"
+    engine_name = arguments.get("engine_name", "")
+    for key in (engine_name, re.sub(r"\W", "_", engine_name)):
+        yield f"{direction}_{key}"
 
 
 def _what_is_wrong(function: t.Any) -> str | None:

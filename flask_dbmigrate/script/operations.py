@@ -137,9 +137,9 @@ class _Dispatch(t.NamedTuple):
 
 
 def _dispatch_of(node: ast.FunctionDef, engine_name: str | None) -> _Dispatch | None:
-    if engine_name is None or len(node.args.args) != 1:
+    if len(node.args.args) != 1:
         return None
-    return _Dispatch(node.name, node.args.args[0].arg, engine_name)
+    return _Dispatch(node.name, node.args.args[0].arg, engine_name or "")
 
 
 class _Reader:

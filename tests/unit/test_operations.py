@@ -387,7 +387,7 @@ def upgrade():
             "reports",
             ["drop table 'b'"],
         ),
-        (FLASK_MIGRATE, None, ["runs Python (aaa_.py:6)"]),
+        (FLASK_MIGRATE, None, ["drop table 'a'"]),
         (ONE_BODY, "", ["drop table 'a'", "runs Python (aaa_.py:7)"]),
         (SINGLE, "", ["drop table 'a'"]),
         (SINGLE, "reports", []),

@@ -1,5 +1,5 @@
 <%!
-from flask_dbmigrate.env import function_names
+from flask_dbmigrate.env import functions_of_script
 %>"""${message}
 
 Revision ID: ${up_revision}
@@ -20,7 +20,8 @@ down_revision: str | Sequence[str] | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
 depends_on: str | Sequence[str] | None = ${repr(depends_on)}
 
-<% functions = function_names() %>
+<% functions = functions_of_script(context) %>
+% if functions:
 def upgrade(engine_name: str) -> None:
     """Upgrade the database of a bind key; that of the default database is empty."""
     run = {
@@ -51,3 +52,11 @@ def upgrade_${name}() -> None:
 def downgrade_${name}() -> None:
     ${context.get(f"{key}_downgrades", "pass")}
 % endfor
+% else:
+def upgrade() -> None:
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    ${downgrades if downgrades else "pass"}
+% endif

@@ -13,6 +13,7 @@ import traceback
 from types import ModuleType
 import typing as t
 
+from alembic.autogenerate import render
 from alembic.autogenerate.compare.util import _InspectorConv
 import alembic.context
 from alembic.ddl.postgresql import PostgresqlImpl
@@ -364,6 +365,18 @@ def failed_in_hook(error: BaseException) -> bool:
     """Tell whether an error comes from a post-write hook: the script was written by then."""
     frames = traceback.extract_tb(error.__traceback__)
     return any(frame.filename == write_hooks.__file__ for frame in frames)
+
+
+def unwritable_operation(error: BaseException) -> str:
+    """Name what could not be written as Python; empty if the error comes from something else."""
+    name = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        operation: t.Any = frame.f_locals.get("op")
+        if frame.f_code.co_filename == render.__file__ and hasattr(operation, "table_name"):
+            index = getattr(operation, "index_name", None)
+            name = f"Index '{index}' of table" if index else "Table"
+            name += f" '{operation.table_name}'"
+    return name
 
 
 def script_of(step: Step) -> Script | None:

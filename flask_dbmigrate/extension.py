@@ -103,6 +103,11 @@ class Migrate:
         for name, value in (("compare_type", compare_type), ("render_as_batch", render_as_batch)):
             if value is not None:
                 configure_args[name] = value
+        if not hasattr(app, "extensions"):
+            raise ConfigurationError(
+                f"'Migrate' takes the application first, and was given a '{type(app).__name__}'.",
+                hint="Call 'Migrate(app, db)', or 'migrate.init_app(app, db)'.",
+            )
         command = command or self.command
         earlier = app.extensions.get("dbmigrate", {}).get(command)
         if earlier is None or earlier.migrate is not self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 import re
 import traceback
 import typing as t
@@ -74,6 +75,14 @@ def explain_failure(
             statement=statement,
             heads=heads,
         )
+    if isinstance(error, sa.exc.NoSuchTableError):
+        return MigrationError(
+            f"Table '{error}' is gone since the tables were listed: somebody else drops it.",
+            hint="Run the command again.",
+            database=visit.key if visit else key_of(None),
+        )
+    if visit is None and (gives_bytes := _gives_bytes(error, state)):
+        return gives_bytes
     return _environment_failed(error, recorder)
 
 
@@ -279,8 +288,49 @@ def _not_connected(error: sa.exc.DBAPIError, state: MigrateState) -> DBMigrateEr
     )
 
 
-def _environment_failed(error: BaseException, recorder: Recorder) -> ConfigurationError:
+def _gives_bytes(error: BaseException, state: MigrateState) -> ConfigurationError | None:
+    """Explain what becomes of text where psycopg does not know its encoding."""
+    for database in databases_of(state.source):
+        if database.engine.dialect.driver == "psycopg" and "bytes-like object" in str(error):
+            return ConfigurationError(
+                f"Database '{database.key}' has the encoding SQL_ASCII, in which psycopg gives "
+                "bytes instead of text.",
+                hint=f"Add 'client_encoding=utf8' to the query of {database.setting}.",
+            )
+    return None
+
+
+def _is_from_run(error: BaseException, path: str) -> bool:
+    """Tell whether an error comes from what env.py runs, and not from its own code.
+
+    :param path: env.py.
+    """
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if os.path.realpath(frame.filename) == os.path.realpath(path):
+            return False
+        if frame.name == "run_migrations" and _PACKAGE in Path(frame.filename).parents:
+            return True
+    return False
+
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def _environment_failed(error: BaseException, recorder: Recorder) -> DBMigrateError:
     path = recorder.directory.env_py_location
+    twice = re.search(r"multiple values for keyword argument ('\w+')", str(error))
+    if isinstance(error, TypeError) and twice and not _is_from_run(error, path):
+        return ConfigurationError(
+            f"'{shorten(path)}' gives {twice[1]} twice: 'Migrate' has it, too.",
+            hint=f"Remove {twice[1]} from 'context.configure()' there, and give it to 'Migrate'.",
+        )
+    if _is_from_run(error, path):
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return MigrationError(
+            f"What was to be done could not be done: {_said(error, None)} "
+            f"('{shorten(place.filename)}', line {place.lineno}).",
+            hint="Add '--traceback' to see how it came to that.",
+        )
     line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
     return ConfigurationError(
         f"'{shorten(path)}' failed"

@@ -49,8 +49,9 @@ class SqlOutput:
         :raises ConfigurationError: if a file cannot be written.
         """
         if self.folder is None:
-            sys.stdout.write("".join(text.getvalue() for text in self._texts.values()))
-            sys.stdout.flush()
+            if sql := "".join(text.getvalue() for text in self._texts.values()):
+                sys.stdout.write(sql)
+                sys.stdout.flush()
             return {}
         files = {}
         for key, text in self._texts.items():

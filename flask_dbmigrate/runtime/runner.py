@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import replace
@@ -237,7 +238,11 @@ class _Run:
             recorder.failed(str(stopped), urls)
             stopped.where = describe_stop(recorder)
             raise
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            if not isinstance(error, (Exception, SystemExit)) and recorder.script is None:
+                raise  # nobody knows what it means to whoever called
             if recorder.repeats(error):
                 return False
             explained = explain_failure(error, self.state, recorder)

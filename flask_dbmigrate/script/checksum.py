@@ -36,13 +36,17 @@ class Checksum:
         """The digest of what the script does, the same in each version of Python.
 
         Comments, docstrings, layout and the kind of quotes make no difference.
-        Empty for a script without source (``sourceless = true``).
+        Empty for a script without source (``sourceless = true``); that of its bytes for one that
+        is no Python any more.
         """
         if self._path.suffix != ".py":
             return ""
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(self._content).readline)
-        source = io.TextIOWrapper(io.BytesIO(self._content), encoding).read()
-        return digest("\0".join(_significant(source)).encode())
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(self._content).readline)
+            source = io.TextIOWrapper(io.BytesIO(self._content), encoding).read()
+            return digest("\0".join(_significant(source)).encode())
+        except (SyntaxError, tokenize.TokenError, UnicodeError, SystemError):  # null bytes: 3.12
+            return self.of_bytes
 
     def differs_from(self, of_bytes: str, of_tokens: str) -> bool:
         """Tell whether the script does something else than the one with these digests."""

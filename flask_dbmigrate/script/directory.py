@@ -34,6 +34,7 @@ from flask_dbmigrate.errors import MultipleHeadsError
 from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.errors import RevisionNotFoundError
 from flask_dbmigrate.errors import ScriptError
+from flask_dbmigrate.wording import words_of
 
 from .checksum import digest
 from .identifiers import as_tuple
@@ -42,6 +43,7 @@ from .index import keep_heads
 from .index import known_heads
 from .reader import find_scripts
 from .reader import read_scripts
+from .reader import UnreadableScriptError
 
 _checksums: WeakKeyDictionary[ScriptDirectory, dict[str, str]] = WeakKeyDictionary()
 
@@ -86,7 +88,7 @@ def _load(directory: ScriptDirectory, folders: list[Index]) -> t.Sequence[Script
     """Read the scripts; one that is imported later is explained as well if that fails."""
 
     def load(path: str) -> ModuleType:
-        with _loading(directory):
+        with _loading(directory, path):
             return _alembic.import_script(path)
 
     with _loading(directory):
@@ -108,11 +110,19 @@ def _keep_checksums(
 
 
 @contextmanager
-def _loading(directory: ScriptDirectory) -> t.Iterator[None]:
+def _loading(directory: ScriptDirectory, path: str = "") -> t.Iterator[None]:
     try:
         yield
-    except (Exception, SystemExit) as error:
-        raise _unloadable(directory, error) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except UnreadableScriptError as error:
+        cause = error.__cause__ or error
+        raise _unloadable(directory, cause, str(error)) from cause
+    except BaseException as error:
+        raise _unloadable(directory, error, path) from error
+
+
+_RESERVED = ("base", "head", "heads")
 
 
 def _require_whole(scripts: t.Sequence[Script]) -> None:
@@ -121,6 +131,12 @@ def _require_whole(scripts: t.Sequence[Script]) -> None:
     for script in scripts:
         if not isinstance(script.revision, str) or not script.revision.strip():
             raise _nameless(script.path)
+        if script.revision in _RESERVED or "'" in script.revision:
+            raise ScriptError(
+                f"The revision in '{shorten(script.path)}' cannot be called {script.revision!r}.",
+                hint="Give it another name, and correct the scripts that come after it.",
+                path=script.path,
+            )
         if script.revision in paths:
             raise RevisionError(
                 f"Revision '{script.revision}' has two scripts: "
@@ -144,14 +160,20 @@ def _require_whole(scripts: t.Sequence[Script]) -> None:
                     )
 
 
-def _unloadable(directory: ScriptDirectory, error: BaseException) -> DBMigrateError:
+def _unloadable(directory: ScriptDirectory, error: BaseException, path: str = "") -> DBMigrateError:
+    """Say why a script cannot be loaded.
+
+    :param path: The script, if it is known.
+    """
     if isinstance(error, _alembic.NoIdentifierError):
         return _nameless(str(error))
-    if isinstance(error, (CommandError, AlembicRevisionError)):
-        return explain(error, directory)
-    path, line = _place(directory, error)
-    detail = error.msg if isinstance(error, SyntaxError) else str(error)
-    said = ": ".join(filter(None, (type(error).__name__, detail)))
+    is_from_alembic = isinstance(error, (CommandError, AlembicRevisionError))
+    if is_from_alembic and not path:
+        return explain(t.cast(Exception, error), directory)
+    found, line = _place(directory, error)
+    path = found or path or directory.dir
+    detail = error.msg if isinstance(error, SyntaxError) else words_of(error)
+    said = detail if is_from_alembic else ": ".join(filter(None, (type(error).__name__, detail)))
     return ScriptError(
         f"The script '{shorten(path)}' cannot be loaded: {said}"
         + (f" (line {line})." if line else "."),
@@ -176,7 +198,7 @@ def _nameless(path: str) -> ScriptError:
 
 
 def _place(directory: ScriptDirectory, error: BaseException) -> tuple[str, int | None]:
-    """Tell which script an import error comes from, and from which of its lines."""
+    """Tell which script an import error comes from, if that is known, and from which line."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
     if isinstance(error, OSError) and error.filename:
@@ -187,7 +209,7 @@ def _place(directory: ScriptDirectory, error: BaseException) -> tuple[str, int |
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.startswith(locations):
             return frame.filename, frame.lineno
-    return directory.dir, None
+    return "", None
 
 
 @contextmanager

@@ -80,6 +80,10 @@ def _folders(folder: str, *, is_recursive: bool) -> t.Iterator[Index]:
                 yield from _folders(entry.path, is_recursive=True)
 
 
+class UnreadableScriptError(Exception):
+    """A script that makes no revision; the text is its path, and the cause says why."""
+
+
 def read_scripts(
     directory: ScriptDirectory, folders: list[Index], load: t.Callable[[str], ModuleType]
 ) -> t.Sequence[Script]:
@@ -91,13 +95,40 @@ def read_scripts(
         return list(_alembic.load_scripts(directory))
     scripts: list[Script] = []
     for path, identifiers in _read(folders):
-        if identifiers is not None:
-            scripts.append(LazyScript(identifiers, path, load))
-        elif not Path(path).read_bytes().strip():
-            raise _alembic.NoIdentifierError(path)
-        elif script := _alembic.load_script(directory, path):
-            scripts.append(script)
+        try:
+            script = _script(directory, path, identifiers, load)
+            if script is not None:
+                _require_names(script)
+                scripts.append(script)
+        except _alembic.NoIdentifierError:
+            raise
+        except Exception as error:
+            raise UnreadableScriptError(path) from error
     return _parents_first(scripts)
+
+
+def _script(
+    directory: ScriptDirectory,
+    path: str,
+    identifiers: Identifiers | None,
+    load: t.Callable[[str], ModuleType],
+) -> Script | None:
+    if identifiers is not None:
+        return LazyScript(identifiers, path, load)
+    if not Path(path).read_bytes().strip():
+        raise _alembic.NoIdentifierError(path)
+    return _alembic.load_script(directory, path)
+
+
+def _require_names(script: Script) -> None:
+    for setting, value in (
+        ("down_revision", script.down_revision),
+        ("depends_on", script.dependencies),
+        ("branch_labels", script.branch_labels),
+    ):
+        names = value if isinstance(value, (tuple, list, set)) else (value or "",)
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"'{setting}' is neither a string nor a list of strings")
 
 
 def _read(folders: list[Index]) -> t.Iterator[tuple[str, Identifiers | None]]:

@@ -19,9 +19,11 @@ from flask_dbmigrate import _alembic
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.errors import MigrationDirectoryError
+from flask_dbmigrate.errors import MigrationError
 from flask_dbmigrate.errors import RevisionError
 from flask_dbmigrate.state import answering
 from flask_dbmigrate.state import MigrateState
+from flask_dbmigrate.wording import words_of
 
 from .directory import explain
 from .directory import shorten
@@ -108,6 +110,11 @@ def _not_written(error: BaseException, directory: ScriptDirectory) -> DBMigrateE
         return ConfigurationError(
             f"'{template}' makes a script that is no Python: {error.msg} (line {error.lineno}).",
             hint="Correct the template.",
+        )
+    if what := _alembic.unwritable_operation(error):
+        return MigrationError(
+            f"{what} cannot be written into a revision: {type(error).__name__}: {words_of(error)}.",
+            hint="Write it by hand into an empty revision: 'flask db revision'.",
         )
     return ConfigurationError(
         f"No script can be made from '{template}' and 'file_template': "

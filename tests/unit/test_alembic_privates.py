@@ -7,9 +7,11 @@ from pathlib import Path
 import typing as t
 
 from alembic import context
+from alembic.autogenerate import render_python_code
 from alembic.autogenerate.compare.util import _InspectorConv
 from alembic.config import Config
 from alembic.operations import Operations
+from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -198,6 +200,17 @@ def test_failed_in_hook(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as before:
         directory.generate_revision("bbbb", "two", head="base")
     assert not _alembic.failed_in_hook(before.value)
+
+
+def test_unwritable_operation() -> None:
+    """What Alembic cannot write as Python is named; whatever else fails is not."""
+    table = sa.Table("one", sa.MetaData(), sa.Column("id", sa.Integer))
+    index = sa.Index("odd", table.c.id, sa.ColumnElement())
+    operations = ops.UpgradeOps([ops.CreateIndexOp.from_index(index)])
+    with pytest.raises(sa.exc.CompileError) as caught:
+        render_python_code(operations)
+    assert _alembic.unwritable_operation(caught.value) == "Index 'odd' of table 'one'"
+    assert _alembic.unwritable_operation(ValueError()) == ""
 
 
 def test_version_table() -> None:

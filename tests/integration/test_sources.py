@@ -18,7 +18,7 @@ from sqlmodel import SQLModel
 
 import flask_dbmigrate
 from flask_dbmigrate import ConfigurationError
-from flask_dbmigrate import DatabaseUnavailableError
+from flask_dbmigrate import DatabaseAccessError
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_remedy_names_the_engine(app: Flask) -> None:
     flask_dbmigrate.Migrate(app, types.SimpleNamespace(engine=engine, metadata=sa.MetaData()))
     with app.app_context():
         flask_dbmigrate.init()
-        with pytest.raises(DatabaseUnavailableError, match="cannot be reached") as caught:
+        with pytest.raises(DatabaseAccessError, match="cannot be used") as caught:
             flask_dbmigrate.upgrade()
     assert caught.value.hint == (
         "Create its folder and make it writable, or correct the URL of its engine."

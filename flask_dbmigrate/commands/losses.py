@@ -7,6 +7,7 @@ import typing as t
 import sqlalchemy as sa
 
 from flask_dbmigrate.config import read_settings
+from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import DataLossError
 from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import Loss
@@ -51,12 +52,13 @@ def _losses(visit: Visit, target: str) -> t.Iterator[Loss]:
 
     steps = read_downgrade(visit, target).steps
     drops = {operation.text: operation for step in steps for operation in _drops(step.operations)}
-    inspector = sa.inspect(visit.context.connection)
-    assert isinstance(inspector, sa.Inspector)
+    connection = visit.context.connection
+    assert connection is not None
+    facts = facts_of(connection.dialect.name)
     for operation in drops.values():
         if operation.table is None:
             yield Loss(visit.key, operation, None)
-        elif inspector.has_table(operation.table, operation.schema):
+        elif facts.has_table(connection, operation.table, operation.schema):
             yield Loss(visit.key, operation, _has_rows(visit, operation))
 
 

@@ -151,6 +151,14 @@ class DialectFacts:
         """
         return nullcontext()
 
+    def has_table(self, connection: sa.Connection, name: str, schema: str | None) -> bool:
+        """Tell whether there is a table, which another process may be creating just now."""
+        return sa.inspect(connection).has_table(name, schema)
+
+    def is_older_than_table(self, error: BaseException) -> bool:
+        """Tell whether a transaction cannot read a table because that is newer."""
+        return False
+
     def is_lock_conflict(self, error: BaseException) -> bool:
         """Tell whether somebody else's lock was in the way: a timeout, or a deadlock."""
         return False

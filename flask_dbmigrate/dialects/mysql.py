@@ -74,6 +74,10 @@ FROM information_schema.processlist
 WHERE db = DATABASE() AND command <> 'Sleep' AND time >= 1 AND id NOT IN (:session, CONNECTION_ID())
 """
 
+_HAS_TABLE = """
+SELECT 1 FROM information_schema.tables WHERE table_schema = {schema} AND table_name = :name
+"""
+
 _EXECUTING = """
 SELECT id, user, command, time AS seconds, info AS query
 FROM information_schema.processlist
@@ -143,6 +147,19 @@ class MySQL(DialectFacts):
             return words_of(error)
         said = str(getattr(error, "msg", None) or error.args[1])
         return said or "the connection is closed"  # PyMySQL and mysqlclient give a number only
+
+    def has_table(self, connection: sa.Connection, name: str, schema: str | None) -> bool:
+        """Ask for the name alone.
+
+        ``DESCRIBE`` fails on MariaDB while somebody creates the table, and on MySQL nobody can
+        create it before the transaction ends that has asked.
+        """
+        query = sa.text(_HAS_TABLE.format(schema="DATABASE()" if schema is None else ":schema"))
+        parameters = {"name": name} if schema is None else {"name": name, "schema": schema}
+        return connection.execute(query, parameters).first() is not None
+
+    def is_older_than_table(self, error: BaseException) -> bool:
+        return bool(error.args) and error.args[0] == 1412  # ER_TABLE_DEF_CHANGED
 
     def is_lock_conflict(self, error: BaseException) -> bool:
         return bool(error.args) and error.args[0] in _LOCK_CONFLICTS

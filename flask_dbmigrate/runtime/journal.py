@@ -28,6 +28,9 @@ from flask_dbmigrate.dialects import OWN_TEXT
 from flask_dbmigrate.dialects import separate_connection
 from flask_dbmigrate.errors import ConfigurationError
 
+from .own_tables import has_table
+from .own_tables import rows_of
+
 
 class State(enum.StrEnum):
     """What is known of a statement in the journal."""
@@ -127,8 +130,7 @@ class Journal:
 
     def _exists(self) -> bool:
         if self._facts.is_journaled and not self._has_table:
-            inspector = sa.inspect(self._connection)
-            self._has_table = inspector.has_table(self._table.name, self._table.schema)
+            self._has_table = has_table(self._connection, self._table)
         return self._has_table
 
     def read(self, *, for_update: bool = False) -> tuple[JournalEntry, ...]:
@@ -142,8 +144,7 @@ class Journal:
         query = self._table.select().order_by(self._table.c.number)
         if for_update:
             query = query.with_for_update()
-        rows = self._connection.execute(query, execution_options=OWN)
-        entries = tuple(_entry(row._asdict()) for row in rows)
+        entries = tuple(_entry(row._asdict()) for row in rows_of(self._connection, query))
         self.has_entries = bool(entries)
         return entries
 

@@ -20,6 +20,8 @@ from flask_dbmigrate.data import Data
 from flask_dbmigrate.dialects import facts_of
 
 from .origin import Origin
+from .own_tables import has_table
+from .own_tables import rows_of
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,11 @@ def read_log(context: MigrationContext, number: int | None = None) -> tuple[LogE
     """
     connection, table = context.connection, log_table(context)
     assert connection is not None
-    if not sa.inspect(connection).has_table(table.name, table.schema):
+    if not has_table(connection, table):
         return ()
     columns = [table.c[name] for name in COLUMNS[1:]]
-    rows = connection.execute(sa.select(*columns).order_by(table.c.id.desc()).limit(number))
-    return tuple(_entry(row._asdict()) for row in reversed(rows.all()))
+    rows = rows_of(connection, sa.select(*columns).order_by(table.c.id.desc()).limit(number))
+    return tuple(_entry(row._asdict()) for row in reversed(rows))
 
 
 def applied_checksums(context: MigrationContext) -> dict[str, str]:

@@ -66,6 +66,5 @@ def _has_version_table(context: MigrationContext) -> bool:
     """Tell whether a database was migrated before; offline nobody can look."""
     if context.as_sql or context.connection is None:
         return False
-    return sa.inspect(context.connection).has_table(
-        context.version_table, context.version_table_schema
-    )
+    facts = facts_of(context.dialect.name)
+    return facts.has_table(context.connection, context.version_table, context.version_table_schema)

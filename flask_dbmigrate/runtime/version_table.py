@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import typing as t
 
 from alembic.runtime.migration import MigrationContext
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
+
+from .log import harmless
 
 
 def create_schema_with_version_table(context: MigrationContext) -> None:
@@ -24,7 +27,7 @@ def create_schema_with_version_table(context: MigrationContext) -> None:
         return
     facts = facts_of(context.dialect.name)
     if facts.creates_schemas:
-        create = _create_offline if context.as_sql else _create
+        create = _create_offline if context.as_sql else partial(_create, context)
         sa.event.listen(_alembic.version_table(context), "before_create", create)
     elif not context.as_sql and not sa.inspect(context.connection).has_schema(schema):
         raise ConfigurationError(
@@ -38,15 +41,21 @@ def _create_offline(table: sa.Table, connection: sa.Connection, **_: t.Any) -> N
     connection.execute(sa.schema.CreateSchema(str(table.schema), if_not_exists=True))
 
 
-def _create(table: sa.Table, connection: sa.Connection, **_: t.Any) -> None:
+def _create(
+    context: MigrationContext, table: sa.Table, connection: sa.Connection, **_: t.Any
+) -> None:
     # IF NOT EXISTS alone is not enough: PostgreSQL checks first whether the role may create one
-    if sa.inspect(connection).has_schema(str(table.schema)):
+    schema = str(table.schema)
+    if sa.inspect(connection).has_schema(schema):
         return
     try:
-        connection.execute(sa.schema.CreateSchema(str(table.schema), if_not_exists=True))
+        with harmless(context):
+            connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
     except sa.exc.DBAPIError as error:
+        if sa.inspect(connection).has_schema(schema):  # a run with another table was faster
+            return
         said = facts_of(connection.dialect.name).message(error.orig or error).rstrip(".")
         raise ConfigurationError(
-            f"The schema '{table.schema}' of the version table cannot be created: {said}.",
+            f"The schema '{schema}' of the version table cannot be created: {said}.",
             hint="Create it as a user who may, or leave out 'version_table_schema'.",
         ) from error

@@ -29,11 +29,16 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
+import click
 
-class DBMigrateError(Exception):
+
+class DBMigrateError(click.ClickException):
     """Something that stops a command, in one sentence, and what to do about it.
+
+    A command of the application that does not catch it ends as ours do.
 
     :param message: What happened: one full sentence, names in single quotes.
     :param hint: What to do next; a command that can be pasted where there is one.
@@ -44,8 +49,17 @@ class DBMigrateError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
         self.hint = hint
+
+    def show(self, file: t.IO[t.Any] | None = None) -> None:
+        """Print it as the command line does.
+
+        :param file: Where to; by default stderr.
+        """
+        colour = None if os.environ.get("NO_COLOR") else "red"
+        click.secho("Error: ", file, fg=colour, reset=colour is not None, nl=False, err=True)
+        for text in filter(None, (self.message, self.hint)):
+            click.echo(text, file, err=True)
 
 
 class ConfigurationError(DBMigrateError):

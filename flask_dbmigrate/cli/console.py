@@ -7,7 +7,6 @@ import functools
 import itertools
 import json
 import logging
-import os
 import re
 import signal
 import sys
@@ -26,25 +25,6 @@ from flask_dbmigrate.state import on_command_line
 from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
-
-
-class Error(click.ClickException):
-    """One of our errors, as the command line shows it."""
-
-    def __init__(self, error: DBMigrateError, *, show_traceback: bool) -> None:
-        super().__init__(error.message)
-        self.exit_code = error.exit_code  # type: ignore[misc]
-        self.hint = _as_called(error.hint)
-        self.traceback = "".join(traceback.format_exception(error)) if show_traceback else ""
-
-    def show(self, file: t.IO[t.Any] | None = None) -> None:
-        if self.traceback:
-            click.echo(self.traceback, err=True)
-        colour = None if os.environ.get("NO_COLOR") else "red"
-        click.secho("Error: ", fg=colour, reset=colour is not None, nl=False, err=True)
-        click.echo(self.message, err=True)
-        if self.hint:
-            click.echo(self.hint, err=True)
 
 
 class Command(click.Command):
@@ -84,8 +64,10 @@ class Command(click.Command):
             click.echo(f"\n{stopped}" if is_typed else stopped, err=True)
             ctx.exit(128 + stopped.signum)
         except DBMigrateError as error:
-            debug = bool(current_app and current_app.debug)
-            raise Error(error, show_traceback=any(flagged) or debug) from error
+            if any(flagged) or (current_app and current_app.debug):
+                click.echo("".join(traceback.format_exception(error)), err=True)
+            error.hint = _as_called(error.hint)
+            raise
 
 
 def _takes_arguments(command: click.Command) -> bool:

@@ -21,6 +21,7 @@ from .base import forget_event_loop as forget_event_loop
 from .base import is_same_database as is_same_database
 from .base import key_of as key_of
 from .base import MASK as MASK
+from .base import require_quoted
 from .base import safe_url as safe_url
 from .base import without_secrets as without_secrets
 
@@ -40,7 +41,10 @@ def databases_of(source: Source) -> tuple[Database, ...]:
             f"'Migrate' was given models for the database '{key}', which the application has not.",
             hint=f"Use one of these: {known}.",
         )
-    return (_direct(source, databases[0]), *databases[1:])
+    databases = (_direct(source, databases[0]), *databases[1:])
+    for database in databases:
+        require_quoted(database.engine.url, database.setting)
+    return databases
 
 
 def _direct(source: Source, default: Database) -> Database:

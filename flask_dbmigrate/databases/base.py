@@ -150,6 +150,20 @@ def safe_url(url: sa.URL) -> str:
     return shown.replace("%2A%2A%2A", "***")
 
 
+def require_quoted(url: sa.URL, setting: str) -> None:
+    """Check that no part of a password is taken for the host.
+
+    :param setting: Where the URL is from.
+    :raises ConfigurationError: if one is.
+    """
+    if "@" in (url.host or ""):
+        raise ConfigurationError(
+            f"The password in {setting} has a '@' that is not quoted: what follows it would be "
+            "the host.",
+            hint="Write it as '%40'.",
+        )
+
+
 MASK = "***"
 """Stands for a secret."""
 
@@ -160,6 +174,7 @@ def without_secrets(text: str, url: sa.URL) -> str:
     Quoted as in a URL, it is secret as well.
     """
     values = [url.password, *(value for name, value in url.query.items() if _SECRET.search(name))]
+    values.append((url.host or "").rpartition("@")[0])  # of a password that is not quoted
     for secret in values:
         if secret and len(str(secret)) > 3:  # a shorter one would be betrayed by the gaps it leaves
             for form in (quote(str(secret), safe=" +"), quote(str(secret), safe=""), str(secret)):

@@ -76,8 +76,8 @@ def _made_from(url: str | sa.URL) -> sa.Engine:
             f"No engine can be made of the URL given for migrations: {error}.",
             hint="Install its driver, or correct it.",
         ) from error
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise ConfigurationError(
             "The URL given for migrations is not that of a database.",
             hint="Correct it: 'postgresql://user:password@host/name'.",
-        ) from None  # SQLAlchemy before 2.0.20 quotes it, with its password
+        ) from None  # both may quote a part of it that is secret

@@ -212,3 +212,42 @@ def test_url_that_is_none(make_application: Callable[..., t.Any], log: io.String
             flask_dbmigrate.upgrade()
         db.session.remove()
     assert is_silent(caught.value.message)
+
+
+WITH_TWO = "s3cr3t-p@ss@host"
+"""What comes after the user and the first part of a password that is not quoted."""
+
+
+@pytest.mark.parametrize("given", ["SQLALCHEMY_DATABASE_URI", "DBMIGRATE_URL"])
+def test_password_that_is_not_quoted(
+    make_application: Callable[..., t.Any], log: io.StringIO, given: str
+) -> None:
+    """A password with a '@' is not shown as the host, and the error says how to write it."""
+    url = f"postgresql+psycopg://user:it@{WITH_TWO}/shop"
+    if given == "DBMIGRATE_URL":
+        app = make_application().app
+        app.config[given] = url
+    else:
+        app = make_application(url=url).app
+    runner = app.test_cli_runner()
+    runner.invoke(args=["db", "init"])
+    for arguments in FAILING:
+        result = runner.invoke(args=["db", *arguments, "--traceback"])
+        assert result.exit_code == 2, result.output
+        assert f"The password in '{given}' has a '@' that is not quoted" in result.stderr
+        assert "Write it as '%40'." in result.stderr
+        assert_silent(result, arguments)
+    assert is_silent(log.getvalue())
+
+
+@pytest.mark.parametrize("end", ["localhost:5432/x", f"//user:it@{WITH_TWO}:port/shop", ""])
+def test_url_that_is_no_url(make_application: Callable[..., t.Any], end: str) -> None:
+    """A URL that SQLAlchemy cannot read is an error without a traceback, and without its text."""
+    app = make_application().app
+    app.config["DBMIGRATE_URL"] = f"postgresql:{end}"
+    runner = app.test_cli_runner()
+    runner.invoke(args=["db", "init"])
+    result = runner.invoke(args=["db", "upgrade", "--traceback"])
+    assert result.exit_code == 2
+    assert "is not that of a database" in result.stderr
+    assert_silent(result, end)

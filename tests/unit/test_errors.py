@@ -111,7 +111,10 @@ def test_errors_survive_pickling(name: str) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == "It broke."
-    assert vars(copy) == {"message": "It broke.", "hint": "Mend it.", **ATTRIBUTES[name]}
+    assert vars(copy) == vars(error)
+    assert {"message": "It broke.", "hint": "Mend it.", **ATTRIBUTES[name]}.items() <= vars(
+        copy
+    ).items()
 
 
 @pytest.mark.parametrize(("name", "exit_code"), EXIT_CODES.items())

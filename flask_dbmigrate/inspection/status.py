@@ -16,10 +16,10 @@ from flask_dbmigrate.runtime.edited import EditedRevision
 from flask_dbmigrate.runtime.half_applied import examine
 from flask_dbmigrate.runtime.half_applied import HalfApplied
 from flask_dbmigrate.runtime.locking import holder_of
-from flask_dbmigrate.runtime.log import harmless
 from flask_dbmigrate.runtime.log import last_applied
 from flask_dbmigrate.runtime.log import LogEntry
 from flask_dbmigrate.runtime.log import read_log
+from flask_dbmigrate.runtime.own_tables import harmless
 from flask_dbmigrate.runtime.visit import Visit
 from flask_dbmigrate.script.directory import unknown_heads
 from flask_dbmigrate.script.pending import pending_revisions

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
-from datetime import UTC
 import enum
 from functools import cached_property
 import typing as t
@@ -28,6 +27,10 @@ from flask_dbmigrate.dialects import OWN_TEXT
 from flask_dbmigrate.dialects import separate_connection
 from flask_dbmigrate.errors import ConfigurationError
 
+from .own_tables import all_columns
+from .own_tables import as_entry
+from .own_tables import as_row
+from .own_tables import complete
 from .own_tables import has_table
 from .own_tables import rows_of
 
@@ -115,6 +118,8 @@ class Journal:
         self._context = context
         self._facts = facts_of(context.dialect.name)
         self._has_table = self._is_placed = False
+        self._columns = frozenset(COLUMNS)
+        self._is_complete = True
         self.has_entries = False
         """Whether there are any, as far as we have read and written them."""
 
@@ -141,12 +146,23 @@ class Journal:
         """
         if not self._exists():
             return ()
-        query = self._table.select().order_by(self._table.c.number)
+        query = all_columns(self._table).order_by(self._table.c.number)
         if for_update:
             query = query.with_for_update()
-        entries = tuple(_entry(row._asdict()) for row in rows_of(self._connection, query))
+        self._columns, rows = rows_of(self._connection, query)
+        self._is_complete = self._columns.issuperset(COLUMNS)
+        entries = tuple(as_entry(JournalEntry, row) for row in rows)
         self.has_entries = bool(entries)
         return entries
+
+    def complete(self) -> None:
+        """Add the columns that an older release has not made, before the first step."""
+        is_complete, self._is_complete = self._is_complete, True
+        if is_complete or not self._has_table:
+            return
+        self._columns = complete(self._context, self._table)
+        if not _alembic.is_in_transaction(self._context):
+            self._connection.commit()
 
     def settle(self) -> set[str] | None:
         """Wait until what a process that is gone has left is committed or rolled back.
@@ -173,10 +189,7 @@ class Journal:
         self._place()
         if not self._has_table:
             self._create()
-        rows = [
-            {**dataclasses.asdict(entry), "noted": entry.noted.replace(tzinfo=None)}
-            for entry in entries
-        ]
+        rows = [as_row(entry, self._columns) for entry in entries]
         has_savepoint = not is_essential and self._set_savepoint()
         try:
             self._execute(self._table.insert().inline(), rows)
@@ -285,7 +298,3 @@ def _describe(context: MigrationContext) -> sa.Table:
         schema=context.version_table_schema,
         **facts_of(context.dialect.name).table_options,
     )
-
-
-def _entry(row: dict[str, t.Any]) -> JournalEntry:
-    return JournalEntry(**{**row, "noted": row["noted"].replace(tzinfo=UTC)})

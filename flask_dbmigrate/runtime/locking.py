@@ -22,7 +22,7 @@ from flask_dbmigrate.errors import LockNotAcquiredError
 from flask_dbmigrate.errors import ReadOnlyDatabaseError
 
 from .connection import connection_error
-from .log import harmless
+from .own_tables import harmless
 from .result import Listener
 from .visit import Visit
 

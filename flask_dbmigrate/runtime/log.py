@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextlib import nullcontext
 from contextlib import suppress
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
-from datetime import UTC
 import typing as t
 
 from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
 import sqlalchemy as sa
 
-from flask_dbmigrate import _alembic
 from flask_dbmigrate.data import Data
 from flask_dbmigrate.dialects import facts_of
 
 from .origin import Origin
+from .own_tables import all_columns
+from .own_tables import as_entry
+from .own_tables import harmless
 from .own_tables import has_table
 from .own_tables import rows_of
 
@@ -111,9 +110,8 @@ def read_log(context: MigrationContext, number: int | None = None) -> tuple[LogE
     assert connection is not None
     if not has_table(connection, table):
         return ()
-    columns = [table.c[name] for name in COLUMNS[1:]]
-    rows = rows_of(connection, sa.select(*columns).order_by(table.c.id.desc()).limit(number))
-    return tuple(_entry(row._asdict()) for row in reversed(rows))
+    _, rows = rows_of(connection, all_columns(table).order_by(table.c.id.desc()).limit(number))
+    return tuple(as_entry(LogEntry, row) for row in reversed(rows))
 
 
 def applied_checksums(context: MigrationContext) -> dict[str, str]:
@@ -129,11 +127,6 @@ def applied_checksums(context: MigrationContext) -> dict[str, str]:
             rows: t.Sequence[t.Any] = connection.execute(query).all()
             return dict(rows)
     return {}
-
-
-def _entry(row: dict[str, t.Any]) -> LogEntry:
-    utc = {name: row[name].replace(tzinfo=UTC) for name in ("started", "finished")}
-    return LogEntry(**{**row, **utc})
 
 
 def applied_entries(context: MigrationContext) -> dict[str, LogEntry]:
@@ -152,29 +145,6 @@ def last_applied(entries: t.Iterable[LogEntry]) -> dict[str, LogEntry]:
         for entry in entries
         if entry.direction != "downgrade" and entry.status not in _NOT_APPLIED
     }
-
-
-def harmless(context: MigrationContext) -> t.ContextManager[object]:
-    """Let an error leave the transaction as it was; where DDL is not part of one, it does."""
-    assert context.connection is not None
-    if not context.impl.transactional_ddl or facts_of(context.dialect.name).survives_errors:
-        return nullcontext()
-    if context.opts.get("dont_mutate") and not _alembic.is_in_transaction_of_others(context):
-        return _rolled_back(context.connection)
-    try:
-        return context.connection.begin_nested()
-    except sa.exc.DBAPIError:  # there is no transaction under AUTOCOMMIT
-        return nullcontext()
-
-
-@contextmanager
-def _rolled_back(connection: sa.Connection) -> t.Iterator[None]:
-    """Let an error end a transaction that has written nothing; a savepoint is two statements."""
-    try:
-        yield
-    except sa.exc.DBAPIError:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
 
 
 def direction_of(step: MigrationInfo) -> str:

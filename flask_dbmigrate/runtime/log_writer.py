@@ -27,10 +27,13 @@ from flask_dbmigrate.wording import shortened
 
 from .connection import run_with_event_loop
 from .log import direction_of
-from .log import harmless
 from .log import log_table
 from .log import LogEntry
 from .origin import Origin
+from .own_tables import as_row
+from .own_tables import complete
+from .own_tables import harmless
+from .own_tables import present_columns
 from .statements import StatementCounter
 
 _LONGEST_ERROR = 10_000
@@ -65,6 +68,7 @@ class LogWriter:
         """What the entries say of steps that succeed, where it is not the usual."""
         self._is_on = is_on
         self._is_ready = False
+        self._columns: frozenset[str] = frozenset()
         self._tell = tell
         self._running: LogEntry
         self._origin: Origin
@@ -126,15 +130,17 @@ class LogWriter:
     def _write_separately(self, engine: sa.Engine, entry: LogEntry) -> None:
         with separate_connection(engine) as connection:
             self._table.create(connection, checkfirst=True)
+            self._columns = present_columns(connection, self._table)
             self._insert(connection, entry)
             connection.commit()
 
     def _prepare(self) -> None:
         connection = self._context.connection
         assert connection is not None
-        with self._off_if_it_fails(), harmless(self._context):
-            self._table.create(connection, checkfirst=True)
-            connection.execute(sa.select(self._table).where(sa.false()))
+        with self._off_if_it_fails():
+            with harmless(self._context):
+                self._table.create(connection, checkfirst=True)
+            self._columns = complete(self._context, self._table)
         if not _alembic.is_in_transaction(self._context):
             connection.commit()  # or it would be part of the first revision
         self._origin = Origin.here()
@@ -150,9 +156,7 @@ class LogWriter:
         )
 
     def _insert(self, connection: sa.Connection, entry: LogEntry) -> None:
-        row = vars(entry)
-        naive = {name: row[name].replace(tzinfo=None) for name in ("started", "finished")}
-        connection.execute(self._table.insert().inline(), {**row, **naive})
+        connection.execute(self._table.insert().inline(), as_row(entry, self._columns))
 
     @contextmanager
     def _off_if_it_fails(self) -> t.Iterator[None]:

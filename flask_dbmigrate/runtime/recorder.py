@@ -233,6 +233,7 @@ class Recorder:
     def _begin(self, visit: Visit, step: _alembic.Step) -> None:
         self._require_writable(visit)
         script = _alembic.script_of(step)
+        visit.journal.complete()
         visit.log.begin(step.info)
         visit.preparation.before_step(script, visit.context)
         visit.statements.count = 0

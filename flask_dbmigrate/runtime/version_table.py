@@ -12,7 +12,7 @@ from flask_dbmigrate import _alembic
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
 
-from .log import harmless
+from .own_tables import harmless
 
 
 def create_schema_with_version_table(context: MigrationContext) -> None:

@@ -149,7 +149,7 @@ def of_revision(ended: Ended) -> range:
     *_, last = (
         number
         for number, moment in enumerate(ended.moments, 1)
-        if "SELECT alembic_version_log" in moment
+        if "FROM alembic_version_log" in moment
     )
     return range(last, len(ended.moments) + 1)
 

@@ -143,6 +143,6 @@ def of_revision(ended: Ended) -> list[str]:
     *_, last = (
         number
         for number, moment in enumerate(ended.moments)
-        if "SELECT alembic_version_log" in moment
+        if "FROM alembic_version_log" in moment
     )
     return ended.moments[last:]

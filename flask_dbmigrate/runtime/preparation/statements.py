@@ -12,6 +12,7 @@ DDL = beginning_with(
 )
 """Statements that lock tables as a whole: who comes after them has to wait for them."""
 
+_ALTER = beginning_with("ALTER")
 _CONTROL = beginning_with("BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET|RESET|SHOW")
 
 
@@ -26,4 +27,6 @@ class Housekeeping:
 
     def match(self, statement: str) -> bool:
         """Tell whether a statement is one."""
+        if _ALTER.match(statement):  # of our own tables, too: somebody may be reading them
+            return False
         return bool(_CONTROL.match(statement) or self._tables.search(statement))

@@ -9,6 +9,9 @@ import logging
 import os
 from pathlib import Path
 import re
+import subprocess
+import sys
+import threading
 import traceback
 from types import ModuleType
 import typing as t
@@ -359,6 +362,40 @@ def whole_scripts(directory: ScriptDirectory) -> t.Iterator[list[Path]]:
         yield written
     finally:
         del directory._generate_template
+
+
+_hooks = threading.RLock()
+
+
+@contextmanager
+def hooks_watched(tell: t.Callable[[str, int], object]) -> t.Iterator[None]:
+    """Have what post-write hooks print go to stderr, and tell which of them fail.
+
+    Alembic takes no notice of how their processes end.
+
+    :param tell: Is given the name of a hook that has failed, and its exit code.
+    """
+    original = write_hooks._run_hook
+
+    def run(path: str, options: dict[str, t.Any], ignore_output: bool, command: list[str]) -> None:
+        arguments = write_hooks._parse_cmdline_options(options.get("options", ""), path)
+        output = subprocess.DEVNULL if ignore_output else sys.__stderr__
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=options.get("cwd"),
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
+        if done.returncode:
+            tell(options["_hook_name"], done.returncode)
+
+    with _hooks:
+        write_hooks._run_hook = run
+        try:
+            yield
+        finally:
+            write_hooks._run_hook = original
 
 
 def failed_in_hook(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from flask_dbmigrate import commands
 
 from .console import command
 from .console import note
+from .console import nothing_else_on_stdout
 from .console import show
 from .options import branch_label_option
 from .options import depends_on_option
@@ -40,9 +41,12 @@ def _new_revision(function: t.Callable[..., None]) -> t.Callable[..., None]:
     return function
 
 
-def _report(result: t.Any, *, as_json: bool) -> None:
-    for table in result.kept_tables:
-        note(table)
+def _write(write: t.Callable[..., t.Any], *, as_json: bool, **parameters: t.Any) -> None:
+    """Write revisions, and report what was written."""
+    with nothing_else_on_stdout():
+        result = write(**parameters)
+    for remark in (*result.kept_tables, *result.failed_hooks):
+        note(remark)
     if result.unseen is not None:
         note(f"{result.unseen} {result.unseen.hint}")
     if result.revisions or as_json:
@@ -56,19 +60,19 @@ def _report(result: t.Any, *, as_json: bool) -> None:
 @click.option(
     "--autogenerate", is_flag=True, help="Fill it with the differences of models and database."
 )
-def revision(*, as_json: bool, **parameters: t.Any) -> None:
+def revision(**parameters: t.Any) -> None:
     """Create a new revision file."""
-    _report(commands.revision(listener=Progress(), **parameters), as_json=as_json)
+    _write(commands.revision, listener=Progress(), **parameters)
 
 
 @command("migrate")
 @_new_revision
-def migrate(*, as_json: bool, **parameters: t.Any) -> None:
+def migrate(**parameters: t.Any) -> None:
     """Autogenerate a new revision file.
 
     The same as 'revision --autogenerate'.
     """
-    _report(commands.migrate(listener=Progress(), **parameters), as_json=as_json)
+    _write(commands.migrate, listener=Progress(), **parameters)
 
 
 @command("merge")
@@ -78,9 +82,9 @@ def migrate(*, as_json: bool, **parameters: t.Any) -> None:
 @rev_id_option
 @splice_option
 @json_option
-def merge(*, as_json: bool, **parameters: t.Any) -> None:
+def merge(**parameters: t.Any) -> None:
     """Join revisions in a new revision file.
 
     REVISIONS are by default all heads.
     """
-    _report(commands.merge(**parameters), as_json=as_json)
+    _write(commands.merge, **parameters)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextlib import ExitStack
+from contextlib import redirect_stdout
+from contextlib import suppress
 import functools
 import itertools
 import json
@@ -111,6 +114,22 @@ def show(value: t.Any, *, as_json: bool = False) -> None:
     text = json.dumps(value.to_dict(), indent=2) if as_json else str(value)
     if text:
         click.echo(text)
+
+
+@contextmanager
+def nothing_else_on_stdout() -> t.Iterator[None]:
+    """Send to stderr what others print meanwhile: env.py, hooks, and the processes they start."""
+    stdout = sys.stdout
+    stdout.flush()
+    with ExitStack() as stack:
+        with suppress(OSError):  # one of them may be closed
+            descriptor = os.dup(1)
+            stack.callback(os.close, descriptor)
+            stack.callback(os.dup2, descriptor, 1)
+            stack.callback(stdout.flush)
+            os.dup2(2, 1)
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield
 
 
 def note(text: object) -> None:

@@ -24,6 +24,7 @@ from flask_dbmigrate.script.revisions import describe
 from flask_dbmigrate.script.revisions import Revision
 from flask_dbmigrate.script.scaffold import all_or_nothing
 from flask_dbmigrate.script.scaffold import escape
+from flask_dbmigrate.script.scaffold import FailedHook
 from flask_dbmigrate.script.scaffold import free_id
 from flask_dbmigrate.script.scaffold import require_template
 
@@ -40,11 +41,13 @@ class NewRevisions(Data):
 
     :param kept_tables: The tables without a model that autogenerate found and does not drop.
     :param unseen: The models that it did not compare; None if it has seen all.
+    :param failed_hooks: The post-write hooks that have failed.
     """
 
     revisions: tuple[Revision, ...]
     kept_tables: tuple[KeptTable, ...] = ()
     unseen: UnseenModels | None = None
+    failed_hooks: tuple[FailedHook, ...] = ()
 
     def __str__(self) -> str:
         paths = "\n".join(shorten(revision.path) for revision in self.revisions)
@@ -108,9 +111,11 @@ def revision(
     named_scripts(workspace.directory, head)  # a bad head is found before the comparison
     found = (_differences if autogenerate else _empty_revision)(workspace, arguments, listener)
     context = found.revision
-    with all_or_nothing(workspace.state, workspace.directory):
+    with all_or_nothing(workspace.state, workspace.directory) as failed:
         scripts = [script for script in context.generate_scripts() if script is not None]
-    return NewRevisions(tuple(map(describe, scripts)), found.kept_tables, found.unseen)
+    return NewRevisions(
+        tuple(map(describe, scripts)), found.kept_tables, found.unseen, tuple(failed)
+    )
 
 
 def migrate(
@@ -184,7 +189,7 @@ def merge(
     if workspace.is_set("revision_environment"):
         workspace.look()
     identifier = free_id(workspace.directory, rev_id)
-    with all_or_nothing(workspace.state, workspace.directory):
+    with all_or_nothing(workspace.state, workspace.directory) as failed:
         script = workspace.directory.generate_revision(
             identifier,
             escape(message),
@@ -194,7 +199,8 @@ def merge(
             splice=splice,
             config=workspace.config,
         )
-    return NewRevisions(() if script is None else (describe(script),))
+    written = () if script is None else (describe(script),)
+    return NewRevisions(written, failed_hooks=tuple(failed))
 
 
 def _differences(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 import errno
 from pathlib import Path
 import re
@@ -16,6 +17,7 @@ from alembic.util import CommandError
 from alembic.util import rev_id as new_revision_id
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.data import Data
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.errors import MigrationDirectoryError
@@ -67,28 +69,53 @@ def free_id(directory: ScriptDirectory, given: str | None) -> str:
     return given
 
 
+@dataclass(frozen=True)
+class FailedHook(Data):
+    """A post-write hook whose process has failed; the script is written.
+
+    :param name: What ``[post_write_hooks]`` calls it.
+    :param exit_code: That of its process; negative if a signal has ended it.
+    """
+
+    name: str
+    exit_code: int
+
+    def __str__(self) -> str:
+        return f"The post-write hook '{self.name}' failed with exit code {self.exit_code}."
+
+
 @contextmanager
-def all_or_nothing(state: MigrateState, directory: ScriptDirectory) -> t.Iterator[None]:
+def all_or_nothing(state: MigrateState, directory: ScriptDirectory) -> t.Iterator[list[FailedHook]]:
     """Write scripts whole, and remove them again if they cannot be loaded.
 
     :param state: What templates find as ``app.extensions['migrate']``.
+    :returns: The hooks that have failed so far.
     """
+    failed: list[FailedHook] = []
     try:
         # Alembic announces post-write hooks on stdout, which is for data
         with (
             answering(state),
             redirect_stdout(sys.stderr),
+            _alembic.hooks_watched(lambda *facts: failed.append(FailedHook(*facts))),
             _alembic.whole_scripts(directory) as written,
         ):
-            yield
+            yield failed
     except (Exception, SystemExit) as error:
-        if _alembic.failed_in_hook(error):
+        emptied = [path for path in written if directory.hooks and not path.read_bytes().strip()]
+        remedy = f"Correct '[post_write_hooks]' in '{shorten(directory.dir)}/alembic.ini'."
+        if _alembic.failed_in_hook(error) and not emptied:
             raise ConfigurationError(
-                f"The script was written, but a post-write hook failed: {error}.",
-                hint=f"Correct '[post_write_hooks]' in '{shorten(directory.dir)}/alembic.ini'.",
+                f"The script was written, but a post-write hook failed: {error}.", hint=remedy
             ) from error
         for path in written:
             path.unlink(missing_ok=True)
+        if emptied:
+            raise ConfigurationError(
+                f"A post-write hook has left nothing of '{shorten(str(emptied[0]))}', which was "
+                "removed.",
+                hint=f"See whether the disk is full. {remedy}",
+            ) from error
         raise _not_written(error, directory) from error
 
 

@@ -233,7 +233,7 @@ def test_kept_tables_on_the_command_line(tmp_path: Path, sqlite_url: str) -> Non
     assert project.flask("db", "migrate").stderr == f"{line}No changes in schema detected.\n"
     found = json.loads(project.db("migrate", "--json"))
     kept = [{"database": "default", "table": "legacy"}]
-    assert found == {"revisions": [], "kept_tables": kept, "unseen": None}
+    assert found == {"revisions": [], "kept_tables": kept, "unseen": None, "failed_hooks": []}
 
 
 def test_filters_of_the_user(start: Start, sqlite_url: str) -> None:

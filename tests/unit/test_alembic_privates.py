@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import StringIO
 from pathlib import Path
+import sys
 import typing as t
 
 from alembic import context
@@ -15,6 +16,7 @@ from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script import write_hooks
 from alembic.util import CommandError
 import pytest
 import sqlalchemy as sa
@@ -185,6 +187,26 @@ def test_check_result(directory: ScriptDirectory) -> None:
         _alembic.check_result(step, results.append)
         t.cast(t.Any, step).migration_fn()
     assert results == [None]
+
+
+def test_hooks_watched(tmp_path: Path) -> None:
+    """The name and the exit code of a hook that fails are told, and Alembic is as before."""
+    before = write_hooks._run_hook
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "script.py.mako").write_text('revision = "${up_revision}"\ndown_revision = None\n')
+    hooks: list[t.Mapping[str, str]] = [
+        {"_hook_name": name, "type": "exec", "executable": sys.executable, "options": options}
+        for name, options in (
+            ("one", "-c 'exit(3)' REVISION_SCRIPT_FILENAME"),
+            ("two", "REVISION_SCRIPT_FILENAME"),
+        )
+    ]
+    directory = ScriptDirectory(str(tmp_path), hooks=hooks)
+    told: list[tuple[str, int]] = []
+    with _alembic.hooks_watched(lambda *facts: told.append(facts)):
+        directory.generate_revision("aaaa", "one")
+    assert told == [("one", 3)]
+    assert write_hooks._run_hook is before
 
 
 def test_failed_in_hook(tmp_path: Path) -> None:

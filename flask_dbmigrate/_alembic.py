@@ -30,6 +30,7 @@ from alembic.script import write_hooks
 from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 from alembic.util import load_python_file
+from alembic.util import sqla_compat
 import sqlalchemy as sa
 from sqlalchemy.engine.mock import MockConnection
 
@@ -336,9 +337,12 @@ def surround_function(step: Step, surrounding: t.Callable[[], t.ContextManager[o
 
 
 @contextmanager
-def whole_scripts(directory: ScriptDirectory) -> t.Iterator[list[Path]]:
+def whole_scripts(
+    directory: ScriptDirectory, check: t.Callable[[str, str], object]
+) -> t.Iterator[list[Path]]:
     """Have new scripts written beside their places, and moved there when they are whole.
 
+    :param check: Is given a script and its place before that; what it raises keeps the script away.
     :returns: The scripts that were written so far.
     """
     generate = directory._generate_template
@@ -348,6 +352,7 @@ def whole_scripts(directory: ScriptDirectory) -> t.Iterator[list[Path]]:
         part = path.with_suffix(".part")
         try:
             generate(source, part, **names)
+            check(part.read_text(directory.output_encoding), os.fspath(path))
             part.replace(path)
         except OSError as error:
             if error.filename in (None, os.fspath(part)):
@@ -419,6 +424,11 @@ def unwritable_operation(error: BaseException) -> str:
 def script_of(step: Step) -> Script | None:
     """Tell which script a step runs; None for a stamp."""
     return getattr(step, "revision", None)
+
+
+def has_variants(type_: sa.types.TypeEngine[t.Any]) -> bool:
+    """Tell whether a type is another one on some DBMS; Alembic writes both."""
+    return bool(sqla_compat._type_has_variants(type_))  # type: ignore[no-untyped-call]
 
 
 def intercept_sequences(

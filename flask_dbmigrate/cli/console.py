@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 import logging
+import os
 import re
 import signal
 import sys

@@ -29,6 +29,8 @@ from flask_dbmigrate.wording import words_of
 
 from .directory import explain
 from .directory import shorten
+from .rehearsal import rehearse
+from .rehearsal import UnusableError
 
 
 def require_template(directory: ScriptDirectory) -> None:
@@ -98,7 +100,7 @@ def all_or_nothing(state: MigrateState, directory: ScriptDirectory) -> t.Iterato
             answering(state),
             redirect_stdout(sys.stderr),
             _alembic.hooks_watched(lambda *facts: failed.append(FailedHook(*facts))),
-            _alembic.whole_scripts(directory) as written,
+            _alembic.whole_scripts(directory, rehearse) as written,
         ):
             yield failed
     except (Exception, SystemExit) as error:
@@ -132,6 +134,13 @@ def _not_written(error: BaseException, directory: ScriptDirectory) -> DBMigrateE
             hint="Make room, and run the command again."
             if error.errno in _NO_ROOM
             else "Make the directory writable, or name another one with '--directory'.",
+        )
+    if isinstance(error, UnusableError):
+        return ConfigurationError(
+            f"{error.what} would be written as '{error.expression}', which fails: {error}.",
+            hint="Nothing was written. Give the type a '__repr__' that returns the Python code to "
+            "make it, or give 'Migrate' a 'render_item' that does. Imports go into "
+            "'script.py.mako'.",
         )
     if isinstance(error, SyntaxError):
         return ConfigurationError(

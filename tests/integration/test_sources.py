@@ -221,6 +221,8 @@ def test_imports_of_a_revision(
     flask_dbmigrate.Migrate(app, metadata=metadata, engine=engine, **options)
     with app.app_context():
         flask_dbmigrate.init()
+        template = Path("migrations/script.py.mako")
+        template.write_text(f"{template.read_text()}\nimport {__name__} as types\n")
         (written,) = flask_dbmigrate.migrate().revisions
     source = Path(written.path).read_text()
     assert f"sa.Column('name', {expected}" in source

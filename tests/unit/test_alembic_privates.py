@@ -168,7 +168,7 @@ def test_whole_scripts(tmp_path: Path) -> None:
     template = tmp_path / "script.py.mako"
     template.write_text('revision = "${up_revision}"\ndown_revision = None\n')
     directory = ScriptDirectory(str(tmp_path), messaging_opts={"quiet": True})
-    with _alembic.whole_scripts(directory) as written:
+    with _alembic.whole_scripts(directory, lambda *_: None) as written:
         script = directory.generate_revision("aaaa", "one")
         template.write_text("${missing}")
         with pytest.raises(CommandError):

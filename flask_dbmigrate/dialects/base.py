@@ -96,6 +96,9 @@ class DialectFacts:
     present_schema = ""
     """A query for the schema in which a name without one is looked up now."""
 
+    carries_unicode = ""
+    """A query for whether each character gets to the database as it is; where empty, it does."""
+
     table_options: t.Mapping[str, t.Any] = {}
     """Options of ``sqlalchemy.Table`` for tables of our own."""
 

@@ -100,6 +100,9 @@ class MySQL(DialectFacts):
     leftovers = "has stayed"
     is_journaled = True
     present_schema = "SELECT DATABASE()"
+    carries_unicode = (
+        "SELECT @@character_set_client = 'utf8mb4' AND @@character_set_connection = 'utf8mb4'"
+    )
     table_options: t.Mapping[str, t.Any] = {
         f"{name}_{option}": value
         for name in ("mysql", "mariadb")

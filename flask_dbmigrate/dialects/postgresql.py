@@ -109,6 +109,10 @@ class PostgreSQL(DialectFacts):
     two_phase = True
     is_journaled = True
     present_schema = "SELECT current_schema()"
+    carries_unicode = (
+        "SELECT pg_catalog.current_setting('server_encoding') = 'UTF8' "
+        "AND pg_catalog.current_setting('client_encoding') = 'UTF8'"
+    )
 
     def binary_literal(self, value: bytes) -> str:
         return f"'\\x{value.hex()}'"

@@ -189,7 +189,7 @@ class Journal:
         self._place()
         if not self._has_table:
             self._create()
-        rows = [as_row(entry, self._columns) for entry in entries]
+        rows = [as_row(self._connection, entry, self._columns) for entry in entries]
         has_savepoint = not is_essential and self._set_savepoint()
         try:
             self._execute(self._table.insert().inline(), rows)

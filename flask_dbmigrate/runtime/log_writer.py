@@ -156,7 +156,8 @@ class LogWriter:
         )
 
     def _insert(self, connection: sa.Connection, entry: LogEntry) -> None:
-        connection.execute(self._table.insert().inline(), as_row(entry, self._columns))
+        row = as_row(connection, entry, self._columns)
+        connection.execute(self._table.insert().inline(), row)
 
     @contextmanager
     def _off_if_it_fails(self) -> t.Iterator[None]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 import dataclasses
 from datetime import datetime
 from datetime import UTC
+import json
 import typing as t
 
 from alembic.operations import Operations
@@ -22,6 +23,7 @@ import sqlalchemy as sa
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import OWN
+from flask_dbmigrate.dialects import OWN_TEXT
 from flask_dbmigrate.dialects import separate_connection
 
 EntryT = t.TypeVar("EntryT")
@@ -106,13 +108,40 @@ def _add(context: MigrationContext, table: sa.Table, column: sa.Column[t.Any]) -
     Operations(context).add_column(table.name, added, schema=table.schema)
 
 
-def as_row(entry: t.Any, present: t.Container[str]) -> dict[str, t.Any]:
-    """Tell what of an entry is written; times are UTC in the database."""
-    return {
-        name: value.replace(tzinfo=None) if isinstance(value, datetime) else value
-        for name, value in vars(entry).items()
-        if name in present
+def as_row(connection: sa.Connection, entry: t.Any, present: t.Container[str]) -> dict[str, t.Any]:
+    """Tell what of an entry is written, in characters that the connection carries.
+
+    Times are UTC in the database.
+    """
+    row = {name: value for name, value in vars(entry).items() if name in present}
+    texts = {name: _escaped(value) for name, value in row.items() if isinstance(value, str)}
+    if not (all(map(str.isascii, texts.values())) or _carries_unicode(connection)):
+        texts = {name: text if text.isascii() else _quoted(text) for name, text in texts.items()}
+    times = {
+        name: value.replace(tzinfo=None)
+        for name, value in row.items()
+        if isinstance(value, datetime)
     }
+    return {**row, **texts, **times}
+
+
+def _escaped(text: str) -> str:
+    """Escape what is in no text of a database: NUL, and halves of characters."""
+    return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def _carries_unicode(connection: sa.Connection) -> bool:
+    query = facts_of(connection.dialect.name).carries_unicode
+    return not query or bool(connection.exec_driver_sql(query, execution_options=OWN_TEXT).scalar())
+
+
+_LONGEST_QUOTED = 5_000
+"""How many characters fit into a TEXT of MySQL, 64 KiB, where each takes up to twelve bytes."""
+
+
+def _quoted(text: str) -> str:
+    """Write a text in ASCII, as JSON does; :func:`as_entry` reads it."""
+    return json.dumps(text[:_LONGEST_QUOTED])
 
 
 def as_entry(kind: type[EntryT], row: sa.Row[t.Any]) -> EntryT:
@@ -128,6 +157,9 @@ def _value(value: t.Any, kind: str) -> t.Any:
     if kind == "datetime":
         when: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
         return when.replace(tzinfo=UTC)
+    if kind == "str" and value.startswith('"'):
+        with suppress(ValueError):  # it was not quoted, but begins like that
+            return json.loads(value)
     return value
 
 

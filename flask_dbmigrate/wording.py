@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+MASK = "***"
+"""Stands for a secret."""
+
 _LONGEST = 1000
 
 
@@ -19,4 +24,18 @@ def words_of(error: BaseException) -> str:
         text = str(error)
     except Exception:  # some have a '__str__' with a fault of its own
         return ""
+    return quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Show what somebody else says in one line of bearable length, and no password in it."""
+    for pattern in (_IN_URL, _IN_OPTION):
+        text = pattern.sub(rf"\1{MASK}\2", text)
     return shortened(" ".join(text.split()))
+
+
+_IN_URL = re.compile(r"(://[^\s:/@]*:)\S+(@)")
+_IN_OPTION = re.compile(
+    r"""(\b(?:password|passwd|pwd|secret|token)=)(?:'[^']*'|"[^"]*"|[^\s,;&)]+)()""", re.IGNORECASE
+)
+"""How what opens a connection may show its password, which no URL of ours has: ``creator``."""

@@ -20,7 +20,6 @@ from .base import Database as Database
 from .base import forget_event_loop as forget_event_loop
 from .base import is_same_database as is_same_database
 from .base import key_of as key_of
-from .base import MASK as MASK
 from .base import require_quoted
 from .base import safe_url as safe_url
 from .base import without_secrets as without_secrets

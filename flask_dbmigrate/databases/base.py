@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.wording import MASK
 
 _DEFAULT_KEY = "default"
 
@@ -162,10 +163,6 @@ def require_quoted(url: sa.URL, setting: str) -> None:
             "the host.",
             hint="Write it as '%40'.",
         )
-
-
-MASK = "***"
-"""Stands for a secret."""
 
 
 def without_secrets(text: str, url: sa.URL) -> str:

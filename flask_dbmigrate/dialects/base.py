@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from dataclasses import field
 import enum
 import os
+import re
 import socket
 import typing as t
 
 import sqlalchemy as sa
 
-from flask_dbmigrate.wording import shortened
+from flask_dbmigrate.wording import quoted
 from flask_dbmigrate.wording import words_of
 
 from .locks import MigrationLock
@@ -32,6 +33,20 @@ class ConnectionProblem(enum.Enum):
     UNREACHABLE = "unreachable"
     CREDENTIALS = "credentials"
     NO_DATABASE = "no database"
+    ENCRYPTION = "encryption"
+
+
+# libpq, asyncpg, pg8000, Python's ssl, PostgreSQL's refusals, PyMySQL and MySQL Connector, MySQL's
+_ENCRYPTION = re.compile(
+    r"SSL (is|was) required|(support|refuses|rejected) SSL|\[SSL: (CERTIFICATE|WRONG)"
+    r"|certificate (verify failed|file)|, no encryption|SSL off|insecure transport"
+)
+
+
+def is_about_encryption(error: BaseException) -> bool:
+    """Tell whether server and client do not agree on whether, or how, to encrypt."""
+    said = words_of(error)  # of two tries the first may have been encrypted, and refused as well
+    return bool(_ENCRYPTION.search(said)) and "SSL encryption" not in said
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,15 @@ class DialectFacts:
         """Tell why a connection could not be made."""
         return ConnectionProblem.UNREACHABLE
 
+    def hidden_schema(
+        self, connection: sa.Connection, table: str, schema: str | None
+    ) -> str | None:
+        """Tell in which schema a table is that the role may not look into; None if in none.
+
+        :param schema: None for those in which it is looked for.
+        """
+        return None
+
     def is_transient(self, error: BaseException) -> bool:
         """Tell whether waiting may help: the server is not there yet, or its name is not."""
         return isinstance(error.__cause__ or error, ConnectionError | socket.gaierror)
@@ -139,7 +163,7 @@ class DialectFacts:
         """
         system = error if isinstance(error, OSError) else error.__cause__
         said = _system_words(system) if isinstance(system, OSError) else self.words(error)
-        return shortened(" ".join(said.split())) or type(error).__name__
+        return quoted(said) or type(error).__name__
 
     def words(self, error: BaseException) -> str:
         """Extract what the DBMS itself said."""

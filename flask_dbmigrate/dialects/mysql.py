@@ -18,6 +18,7 @@ from .base import ConnectionProblem
 from .base import described
 from .base import DialectFacts
 from .base import driver_connection
+from .base import is_about_encryption
 from .base import Refusal
 from .connections import separate_connection
 from .locks import digest
@@ -134,6 +135,8 @@ class MySQL(DialectFacts):
         return Refusal.READ_ONLY
 
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
+        if is_about_encryption(error):
+            return ConnectionProblem.ENCRYPTION
         code = error.args[0] if error.args else 0
         return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)
 

@@ -20,6 +20,7 @@ from .base import described
 from .base import DialectFacts
 from .base import driver_connection
 from .base import ExtensionObjects
+from .base import is_about_encryption
 from .base import Refusal
 from .connections import OWN_TEXT
 from .connections import separate_connection
@@ -97,6 +98,18 @@ WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pi
 """
 
 
+# A schema without the privilege USAGE is passed over where a name is looked up: PostgreSQL 15
+# documentation, section 5.9.3 "The Schema Search Path".
+_HIDDEN = """
+SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = :table AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND n.nspname IN (
+    SELECT btrim(name, ' "') FROM unnest(string_to_array(COALESCE(
+        CAST(:schema AS text), replace(current_setting('search_path'), '$user', current_user)
+    ), ',')) AS name
+)
+"""
+
+
 def _described(row: t.Any) -> str:
     since = "" if row.seconds is None else f", transaction open for {row.seconds} s"
     name = row.application_name or f"user '{row.usename}'"
@@ -135,7 +148,16 @@ class PostgreSQL(DialectFacts):
         is_replica = connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar()
         return Refusal.REPLICA if is_replica else Refusal.READ_ONLY
 
+    def hidden_schema(
+        self, connection: sa.Connection, table: str, schema: str | None
+    ) -> str | None:
+        names = {"table": table, "schema": schema}
+        found: str | None = connection.scalar(sa.text(_HIDDEN), names)
+        return found
+
     def connection_problem(self, error: BaseException) -> ConnectionProblem:
+        if is_about_encryption(error):
+            return ConnectionProblem.ENCRYPTION
         code = _report_of(error).sqlstate
         if code is not None:
             return _PROBLEMS.get(code, ConnectionProblem.UNREACHABLE)

@@ -149,6 +149,12 @@ def connection_error(error: Exception, database: Database) -> DBMigrateError:
             hint=f"Correct the user and the password in {setting}.",
             url=url,
         )
+    if problem is ConnectionProblem.ENCRYPTION:
+        return DatabaseAccessError(
+            f"Database {place} does not agree on encryption: {said}.",
+            hint=f"Correct what {setting} says of SSL, or how the server is set up.",
+            url=url,
+        )
     if problem is ConnectionProblem.NO_DATABASE:
         return DatabaseAccessError(
             f"Database {place} does not exist on its server: {said}.",

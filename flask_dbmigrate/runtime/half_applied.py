@@ -11,10 +11,10 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from flask_dbmigrate.data import Data
-from flask_dbmigrate.databases import MASK
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import is_definition
 from flask_dbmigrate.errors import HalfAppliedError
+from flask_dbmigrate.wording import MASK
 
 from .journal import JournalEntry
 from .journal import State

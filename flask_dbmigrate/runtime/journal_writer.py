@@ -15,13 +15,13 @@ from alembic.script import Script
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
-from flask_dbmigrate.databases import MASK
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.dialects import is_definition
 from flask_dbmigrate.dialects import is_look
 from flask_dbmigrate.dialects import Kind
 from flask_dbmigrate.dialects import OWN_TEXT
+from flask_dbmigrate.wording import MASK
 
 from .journal import Journal
 from .journal import JournalEntry

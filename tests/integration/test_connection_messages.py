@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 import re
+import ssl
 import typing as t
 
+from flask import Flask
 from harness import Project
+import psycopg
 import pytest
 import servers
 import sqlalchemy as sa
@@ -16,6 +19,9 @@ import flask_dbmigrate
 from flask_dbmigrate import DatabaseAccessError
 from flask_dbmigrate import DatabaseUnavailableError
 from flask_dbmigrate import DBMigrateError
+from flask_dbmigrate import Migrate
+from flask_dbmigrate.dialects import ConnectionProblem
+from flask_dbmigrate.dialects import facts_of
 
 MakeApplication = Callable[..., t.Any]
 
@@ -203,3 +209,91 @@ def test_one_of_two_servers_is_down(
         with pytest.raises(DatabaseUnavailableError, match=r"^Database 'reports' ") as caught:
             flask_dbmigrate.upgrade()
     assert caught.value.hint == "Start it, or correct 'SQLALCHEMY_BINDS'."
+
+
+ENCRYPTED: dict[str, dict[str, t.Any]] = {
+    "psycopg": {"sslmode": "require"},
+    "psycopg2": {"sslmode": "require"},
+    "pg8000": {"ssl_context": True},
+    "asyncpg": {"ssl": "require"},
+    "pymysql": {"ssl": {"ssl": True}},
+    "mysqlconnector": {"ssl_disabled": False, "ssl_verify_cert": True},
+    "asyncmy": {"ssl": ssl.create_default_context()},
+}
+"""What makes a driver insist on encryption, which the servers of the tests do not have."""
+
+
+@pytest.mark.parametrize("driver", ENCRYPTED)
+def test_encryption_that_the_server_has_not(
+    make_application: MakeApplication,
+    strict_postgresql_url: sa.URL,
+    mysql_server: servers.MySQL,
+    require_driver: Callable[[str], None],
+    driver: str,
+) -> None:
+    """A server that does not encrypt is there: nothing is to be started or waited for."""
+    require_driver(driver)
+    is_mysql = servers.backend_of(driver) == "mysql"
+    url = (mysql_server.url if is_mysql else strict_postgresql_url).set(
+        drivername=servers.DRIVERS[driver]
+    )
+    application = make_application(url=url.render_as_string(False))
+    with application.app.app_context():
+        engine = application.db.engine
+        sa.event.listen(engine, "do_connect", lambda *given: given[-1].update(ENCRYPTED[driver]))
+        flask_dbmigrate.init()
+        with pytest.raises(DatabaseAccessError, match="does not agree on encryption: ") as caught:
+            flask_dbmigrate.upgrade(wait=600)
+    assert "SSL" in caught.value.message
+    assert caught.value.hint == (
+        "Correct what 'SQLALCHEMY_DATABASE_URI' says of SSL, or how the server is set up."
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "is_about_it"),
+    [
+        ('no pg_hba.conf entry for host "::1", user "a", database "b", no encryption', True),
+        ('no pg_hba.conf entry for host "::1", user "a", database "b", SSL off', True),
+        ('no pg_hba.conf entry for host "::1", user "a", database "b", SSL encryption', False),
+        ("SSL error: certificate verify failed", True),
+        ('root certificate file "/nowhere" does not exist', True),
+        ("SSL connection has been closed unexpectedly", False),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", True),
+        ("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol", False),
+    ],
+)
+def test_words_about_encryption(said: str, is_about_it: bool) -> None:
+    """Servers and libraries that the tests have not say it in these words."""
+    problem = facts_of("postgresql").connection_problem(Exception(said))
+    assert (problem is ConnectionProblem.ENCRYPTION) is is_about_it
+
+
+SECRETS = [
+    "cannot open postgresql://me:s3cr3t-p@ss@db/shop",
+    "no answer with password=s3cr3t-p@ss&host=db",
+    "no answer with user=me Password='s3cr3t-p@ss and more' host=db",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+@pytest.mark.parametrize("kind", [RuntimeError, ConnectionError, psycopg.OperationalError])
+def test_text_of_a_creator(
+    make_application: MakeApplication, text: str, kind: type[Exception]
+) -> None:
+    """The password in what a ``creator`` says is not that of the URL, and is not shown either."""
+
+    def create() -> None:
+        raise kind(text)
+
+    application = make_application()
+    app = Flask("with a creator")
+    engine = sa.create_engine("postgresql+psycopg://db/shop", creator=create)
+    Migrate(app, metadata=application.db.metadata, engine=engine, directory="creating")
+    with app.app_context():
+        flask_dbmigrate.init()
+        with pytest.raises(DBMigrateError) as caught:
+            flask_dbmigrate.upgrade()
+    assert "***" in caught.value.message
+    assert "s3cr3t" not in caught.value.message
+    assert "db" in caught.value.message

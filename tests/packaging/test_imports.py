@@ -47,6 +47,7 @@ ALLOWED_FOR_HELP = ALLOWED | {
     "flask_dbmigrate.cli.setup",
     "flask_dbmigrate.runtime",
     "flask_dbmigrate.data",
+    "flask_dbmigrate.wording",
     "flask_dbmigrate.runtime.result",
 }
 

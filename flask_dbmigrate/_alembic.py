@@ -421,6 +421,14 @@ def unwritable_operation(error: BaseException) -> str:
     return name
 
 
+def description_of(step: Step) -> str:
+    """Describe a step in a line: ``upgrade a -> b, message``, or ``stamp a -> b``.
+
+    Alembic 1.18 to 1.20: the name of a stamp is that of its command's function.
+    """
+    return str(step).replace("stamp_revision", "stamp", 1)
+
+
 def script_of(step: Step) -> Script | None:
     """Tell which script a step runs; None for a stamp."""
     return getattr(step, "revision", None)

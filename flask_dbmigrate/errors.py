@@ -29,6 +29,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import os
 import typing as t
 
@@ -57,9 +58,10 @@ class DBMigrateError(click.ClickException):
         :param file: Where to; by default stderr.
         """
         colour = None if os.environ.get("NO_COLOR") else "red"
-        click.secho("Error: ", file, fg=colour, reset=colour is not None, nl=False, err=True)
-        for text in filter(None, (self.message, self.hint)):
-            click.echo(text, file, err=True)
+        with suppress(OSError):  # where nobody can hear it, the exit code says that it has failed
+            click.secho("Error: ", file, fg=colour, reset=colour is not None, nl=False, err=True)
+            for text in filter(None, (self.message, self.hint)):
+                click.echo(text, file, err=True)
 
 
 class ConfigurationError(DBMigrateError):

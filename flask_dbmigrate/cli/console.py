@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import redirect_stdout
 from contextlib import suppress
+import errno
 import functools
+from functools import partial
 import itertools
 import json
 import logging
@@ -23,12 +25,33 @@ from flask import current_app
 from flask import g
 from flask.cli import with_appcontext
 
+from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DBMigrateError
 from flask_dbmigrate.state import on_command_line
+from flask_dbmigrate.wording import shortened
 
 from .options import directory_option
 from .options import traceback_option
 from .options import x_arg_option
+
+
+@contextmanager
+def full_output_explained() -> t.Iterator[None]:
+    """Turn what ends a command that cannot print, on a full disk for one, into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        with suppress(OSError, ValueError):  # what is left of it would be tried again in the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ConfigurationError(
+            f"The output cannot be written: {error.strerror}.",
+            hint="Send it elsewhere. What the command has done stays done.",
+        ) from error
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class Command(click.Command):
@@ -134,8 +157,9 @@ def nothing_else_on_stdout() -> t.Iterator[None]:
 
 
 def note(text: object) -> None:
-    """Say something on stderr."""
-    click.echo(_as_called(str(text)), err=True)
+    """Say something on stderr; that nobody can hear it must not stop a run."""
+    with suppress(OSError):
+        click.echo(_as_called(str(text)), err=True)
 
 
 def _as_called(text: str) -> str:
@@ -173,21 +197,43 @@ def _on_command_line() -> t.Iterator[None]:
     level = alembic.level
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    details = [logging.getLogger(f"alembic.runtime.{name}") for name in ("migration", "plugins")]
+    details = [logging.getLogger(f"alembic.{name}") for name in _DETAILS]
     if not logging.root.handlers:
         alembic.addHandler(handler)
     if alembic.level == logging.NOTSET:
         alembic.setLevel(logging.INFO)
     for logger in details:
         logger.addFilter(_is_news)
+    show_warning = warnings.showwarning
+    if show_warning.__module__ == "warnings":  # nobody has another way to show them
+        warnings.showwarning = partial(_show_warning, show_warning)
     try:
         yield
     finally:
+        warnings.showwarning = show_warning
         for logger in details:
             logger.removeFilter(_is_news)
         alembic.removeHandler(handler)
         alembic.setLevel(level)
         on_command_line.reset(token)
+
+
+_DETAILS = ("runtime.migration", "runtime.plugins", "ddl.postgresql")
+"""Loggers of Alembic with nothing at the level of info that matters to users."""
+
+
+def _show_warning(
+    otherwise: t.Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: t.Any,
+    **more: t.Any,
+) -> None:
+    """Show what Alembic and SQLAlchemy warn of in a line, without the line of theirs."""
+    if issubclass(category, UserWarning | RuntimeWarning):
+        note(f"Warning: {shortened(' '.join(str(message).split()))}")
+    else:
+        otherwise(message, category, *place, **more)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

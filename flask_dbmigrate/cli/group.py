@@ -15,6 +15,7 @@ from flask_dbmigrate.commands import FAMILIES
 
 from .options import directory_option
 from .options import traceback_option
+from .options import version_option
 from .options import x_arg_option
 
 # 'flask_dbmigrate.log' is Flask-Migrate's logger, so the function has another name
@@ -57,11 +58,19 @@ class LazyCommands(MutableMapping[str, click.Command]):
 class Group(click.Group):
     """The command group; the modules of a command are loaded when it is invoked."""
 
+    def make_context(self, *args: t.Any, **kwargs: t.Any) -> click.Context:
+        """Read the command line, which may print the help."""
+        from .console import full_output_explained
+
+        with full_output_explained():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> t.Any:
         """Run one of the commands."""
         from . import garbage  # loads SQLAlchemy
+        from .console import full_output_explained
 
-        with garbage.out_of_the_way():
+        with garbage.out_of_the_way(), full_output_explained():
             return super().invoke(ctx)
 
 
@@ -69,6 +78,7 @@ class Group(click.Group):
 @directory_option
 @x_arg_option
 @traceback_option
+@version_option
 @with_appcontext
 def db(directory: str | None, x_arg: tuple[str, ...], traceback: bool) -> None:
     """Perform database migrations."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 import typing as t
 
 import click
@@ -35,6 +36,23 @@ traceback_option = click.option(
     "--raiseerr",
     is_flag=True,
     help="Show the Python traceback of an error.",
+)
+
+
+def _show_versions(context: click.Context, option: click.Parameter, is_given: bool) -> None:
+    if is_given and not context.resilient_parsing:
+        for name in ("Flask-DBMigrate", "Alembic", "SQLAlchemy"):
+            click.echo(f"{name} {metadata.version(name)}")
+        context.exit()
+
+
+version_option = click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_versions,
+    help="Show the versions of Flask-DBMigrate, Alembic and SQLAlchemy.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 sql_option = click.option(

@@ -12,6 +12,7 @@ from flask_dbmigrate.runtime.result import Listener
 from flask_dbmigrate.runtime.result import Loss
 from flask_dbmigrate.runtime.result import Retry
 from flask_dbmigrate.runtime.result import StepResult
+from flask_dbmigrate.wording import shortened
 
 from .console import is_terminal
 from .console import note
@@ -22,6 +23,9 @@ if t.TYPE_CHECKING:
 
 _WIDTH = 20
 """Of the bar, in characters."""
+
+_LONGEST = 200
+"""How much of a step is shown, in characters: its message may be a long paragraph."""
 
 
 class Progress(Listener):
@@ -104,7 +108,7 @@ _CONTENT = {True: ", which holds data", False: "", None: ", which may hold data"
 
 
 def _running(database: str, description: str) -> str:
-    return f"Running {' '.join(description.splitlines())}{_place(database)}"
+    return f"Running {shortened(' '.join(description.splitlines()), _LONGEST)}{_place(database)}"
 
 
 def _place(database: str) -> str:

@@ -65,7 +65,12 @@ def _show_plan(
 @revision_options
 @wait_option
 def upgrade(*, plan: bool, wait: float | None, **parameters: t.Any) -> None:
-    """Upgrade to a later version."""
+    """Upgrade to a later version.
+
+    REVISION is by default the head. It may be an identifier or how one begins, 'heads' for those of
+    all branches, '+2' for two steps, 'BRANCH@head' for one branch; with --sql also a range, as
+    'a1b2:head'.
+    """
     if plan:
         _show_plan(commands.plan_upgrade, **parameters)
         return
@@ -79,7 +84,12 @@ def upgrade(*, plan: bool, wait: float | None, **parameters: t.Any) -> None:
 @revision_options
 @click.option("-y", "--yes", is_flag=True, help="Drop data without asking.")
 def downgrade(*, plan: bool, yes: bool, **parameters: t.Any) -> None:
-    """Revert to a previous version."""
+    """Revert to a previous version.
+
+    REVISION is by default '-1', one step back. It may be an identifier or how one begins, 'base',
+    '-2' for two steps, 'BRANCH@base' or 'BRANCH@-1' for one branch; with --sql a range, as
+    'head:a1b2'.
+    """
     if plan:
         _show_plan(commands.plan_downgrade, **parameters)
     else:
@@ -95,7 +105,8 @@ def downgrade(*, plan: bool, yes: bool, **parameters: t.Any) -> None:
 def stamp(*, revisions: tuple[str, ...], **parameters: t.Any) -> None:
     """Set the version, without running anything.
 
-    REVISIONS are by default the head.
+    REVISIONS are by default the head. Each may be an identifier or how one begins, 'heads', 'base',
+    'BRANCH@head' or 'BRANCH@base'; with --sql a range, as 'a1b2:head'.
     """
     _run(commands.stamp, revision=revisions or "head", **parameters)
 

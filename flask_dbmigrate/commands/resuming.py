@@ -188,7 +188,7 @@ def _step_of(visit: Visit, revision: str, *, is_upgrade: bool) -> _alembic.Step:
 def _forget(visit: Visit, step: _alembic.Step) -> None:
     """Forget a half-applied revision, and leave the version as it is."""
     visit.log.begin(step.info)
-    visit.log.applied()
+    visit.log.applied(0)
     visit.journal.clear()
     connection = visit.context.connection
     assert connection is not None

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from flask_dbmigrate.data import Data
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.wording import shortened
 
 from .origin import Origin
 from .own_tables import all_columns
@@ -70,7 +71,7 @@ class LogEntry(Data):
         return f"on {self.started:%Y-%m-%d %H:%M:%S} UTC by {by}"
 
     def __str__(self) -> str:
-        message = f", {self.message}" if self.message else ""
+        message = f", {shortened(self.message, 100)}" if self.message else ""
         return (
             f"{self.started:%Y-%m-%d %H:%M:%S} UTC {self.direction} {self.revision}{message} "
             f"({self.duration_ms / 1000:.2f} s): {self.status}, {self.user}@{self.host}"

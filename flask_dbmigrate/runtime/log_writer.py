@@ -88,9 +88,10 @@ class LogWriter:
                 self._running = _begun(step, self._origin)
             self._clock = time.monotonic()
 
-    def applied(self, *, spares_savepoint: bool = False) -> None:
+    def applied(self, seconds: float, *, spares_savepoint: bool = False) -> None:
         """Write that the step has run, in its own transaction.
 
+        :param seconds: How long it took.
         :param spares_savepoint: Whether the step can be run once more, should this fail.
         :raises NotLoggedError: if it has to be.
         """
@@ -98,7 +99,7 @@ class LogWriter:
             return
         connection = self._context.connection
         assert connection is not None
-        entry = self._finished()
+        entry = self._finished(seconds)
         if self.status is not None:
             entry = dataclasses.replace(entry, status=self.status)
         savepoint = partial(harmless, self._context) if not spares_savepoint else nullcontext
@@ -120,8 +121,9 @@ class LogWriter:
             return
         for url in (connection.engine.url, *urls):
             error = without_secrets(error, url)
+        seconds = time.monotonic() - self._clock
         failure = dataclasses.replace(
-            self._finished(), status="failed", error=shortened(error, _LONGEST_ERROR)
+            self._finished(seconds), status="failed", error=shortened(error, _LONGEST_ERROR)
         )
         with self._off_if_it_fails():
             write = partial(self._write_separately, connection.engine, failure)
@@ -146,12 +148,11 @@ class LogWriter:
         self._origin = Origin.here()
         self._is_ready = True
 
-    def _finished(self) -> LogEntry:
-        milliseconds = round((time.monotonic() - self._clock) * 1000)
+    def _finished(self, seconds: float) -> LogEntry:
         return dataclasses.replace(
             self._running,
             finished=_now(),
-            duration_ms=milliseconds,
+            duration_ms=round(seconds * 1000),
             statements=self._statements.count,
         )
 

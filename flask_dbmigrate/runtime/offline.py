@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextlib import ExitStack
+from contextlib import suppress
 from io import StringIO
 import os
 from pathlib import Path
@@ -56,12 +57,14 @@ class SqlOutput:
         files = {}
         for key, text in self._texts.items():
             path = Path(self.folder, f"{quote(key, safe=' ')}.sql")
+            part = path.with_suffix(".part")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_suffix(".part")
                 part.write_text(text.getvalue(), "utf-8")
                 part.replace(path)
             except OSError as error:
+                with suppress(OSError):
+                    part.unlink()
                 raise ConfigurationError(
                     f"The SQL cannot be written to '{path}': {error.strerror}.",
                     hint="Name a folder that is writable with '--output'.",

@@ -36,6 +36,7 @@ from .result import StepResult
 from .retry import Retries
 from .settings import RunSettings
 from .statements import StatementCounter
+from .version_table import require_visible
 from .visit import Plan
 from .visit import Visit
 from .writable import require_writable
@@ -87,6 +88,7 @@ class Recorder:
         self._writable: set[str] = set()
         self._applied: MigrationInfo
         self._statements = 0
+        self._started = self._seconds = 0.0
 
     def look(self, *, without_plan: bool = False) -> Recorder:
         """Make the recorder that only notes what is pending, for a pass before this one.
@@ -170,6 +172,8 @@ class Recorder:
         visit = self.visits[-1]
         visit.before = visit.heads = heads
         visit.go_on_from(self._earlier.pop(visit.place, None))
+        if not heads and not context.as_sql:
+            require_visible(context, visit.key)
         if self.plan is None:
             self._require_writable(visit)
             return
@@ -200,15 +204,16 @@ class Recorder:
                 listener=self.listener,
             )
         if steps and isinstance(steps, Sequence):
-            self.listener.steps_planned(visit.key, tuple(map(str, (*done, *steps))))
+            planned = map(_alembic.description_of, (*done, *steps))
+            self.listener.steps_planned(visit.key, tuple(planned))
         for step in steps:
             self.before_step(visit.key)
             self._begin(visit, step)
-            visit.running = description = str(step)
+            visit.running = description = _alembic.description_of(step)
             self.listener.step_started(visit.key, description)
-            started = time.monotonic()
+            self._started = time.monotonic()
             yield step
-            self._finish(visit, description, time.monotonic() - started)
+            self._finish(visit, description)
 
     def _read_journal(self, visit: Visit) -> tuple[JournalEntry, ...]:
         """Read what of a revision is done that is not complete.
@@ -243,10 +248,10 @@ class Recorder:
         _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
         visit.journal_writer.before_step(step, script)
 
-    def _finish(self, visit: Visit, description: str, seconds: float) -> None:
+    def _finish(self, visit: Visit, description: str) -> None:
         step = self._applied
         result = StepResult(
-            direction_of(step), step.up_revision_ids, description, seconds, self._statements
+            direction_of(step), step.up_revision_ids, description, self._seconds, self._statements
         )
         visit.script = None
         visit.steps.append(result)
@@ -269,7 +274,8 @@ class Recorder:
         visit = self.visits[-1]
         visit.heads = tuple(sorted(heads))
         self._applied, self._statements = step, visit.statements.count
-        visit.log.applied(spares_savepoint=visit.preparation.spares_savepoint)
+        self._seconds = round(time.monotonic() - self._started, 3)  # as the log has it
+        visit.log.applied(self._seconds, spares_savepoint=visit.preparation.spares_savepoint)
         visit.journal_writer.applied()
 
     def try_again(self, conflict: Conflict) -> bool:

@@ -22,7 +22,7 @@ class StepResult(Data):
     :param direction: ``upgrade``, ``downgrade`` or ``stamp``.
     :param revisions: The revision, or those that a stamp crossed.
     :param description: The step as the log shows it: ``upgrade a -> b, message``.
-    :param seconds: How long it took, commit included.
+    :param seconds: How long it took until its commit, as the log says.
     :param statements: How many SQL statements it executed.
     """
 

@@ -9,8 +9,10 @@ from alembic.runtime.migration import MigrationContext
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
+from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import DatabaseAccessError
 
 from .own_tables import harmless
 
@@ -34,6 +36,26 @@ def create_schema_with_version_table(context: MigrationContext) -> None:
             f"There is no schema '{schema}' for the version table, "
             f"and '{context.dialect.name}' cannot create one.",
             hint="Attach a database of this name, or leave out 'version_table_schema'.",
+        )
+
+
+def require_visible(context: MigrationContext, key: str) -> None:
+    """Check that a version table which cannot be found is not just hidden from the role.
+
+    :param key: The key of the database.
+    :raises DatabaseAccessError: if it is.
+    """
+    connection = context.connection
+    assert connection is not None
+    schema = facts_of(context.dialect.name).hidden_schema(
+        connection, context.version_table, context.version_table_schema
+    )
+    if schema is not None:
+        raise DatabaseAccessError(
+            f"Database '{key}' does not let its user into the schema '{schema}', in which the "
+            f"table '{context.version_table}' is.",
+            hint=f"Let it in with 'GRANT USAGE ON SCHEMA {schema} TO ...', or connect as another.",
+            url=safe_url(connection.engine.url),
         )
 
 

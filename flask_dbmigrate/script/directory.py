@@ -229,8 +229,9 @@ def explain(error: Exception, directory: ScriptDirectory) -> DBMigrateError:
     if isinstance(cause, ResolutionError):
         return _not_found(str(cause.argument), directory, str(cause))
     if isinstance(cause, RangeNotAncestorError) and cause.lower == "Nothing to drop":
+        place = f"'{_name(cause.upper)}'" if cause.upper else "base"
         return RevisionError(
-            f"There is nothing to take back: '{_name(cause.upper)}' is not above the target.",
+            f"There is nothing to take back: {place} is not above the target.",
             hint="See where the databases stand with 'flask db current'.",
         )
     if isinstance(cause, RangeNotAncestorError):

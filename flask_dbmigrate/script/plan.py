@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask_dbmigrate.data import Data
+from flask_dbmigrate.wording import shortened
 
 from .calls import Operation
 
@@ -26,7 +27,7 @@ class PlannedStep(Data):
 
     def __str__(self) -> str:
         lines = [str(operation) for operation in self.operations] or ["nothing to do here"]
-        return "\n    ".join([self.description, *lines])
+        return "\n    ".join([shortened(self.description, 200), *lines])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typing as t
 from alembic.script import Script
 
 from flask_dbmigrate.data import Data
+from flask_dbmigrate.wording import shortened
 
 from .identifiers import as_tuple
 
@@ -61,7 +62,7 @@ class Revision(Data):
     def line(self) -> str:
         """The line of ``flask db history``."""
         depends_on = f" ({', '.join(self.depends_on)})" if self.depends_on else ""
-        return f"{self.parents}{depends_on} -> {self.name}, {self.message}"
+        return f"{self.parents}{depends_on} -> {self.name}, {shortened(self.message, 100)}"
 
     @property
     def parents(self) -> str:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 import flask_dbmigrate
 from flask_dbmigrate import ConfigurationError
+from flask_dbmigrate import DatabaseAccessError
 from flask_dbmigrate import MigrationError
 
 Start = t.Callable[..., Application]
@@ -171,3 +172,47 @@ def test_role_that_may_not_create_schemas(
     execute(admin, f"CREATE SCHEMA log AUTHORIZATION {servers.USER}")
     flask_dbmigrate.upgrade()
     assert str(flask_dbmigrate.current()) == "aaa (head)"
+
+
+@pytest.mark.parametrize("driver", servers.drivers_of("postgresql"))
+def test_schema_that_the_role_may_not_use(
+    start: Start, strict_postgresql_url: sa.URL, driver: str, require_driver: Callable[[str], None]
+) -> None:
+    """A version table that is hidden from the role does not make the database one at base."""
+    require_driver(driver)
+    name = f"hidden_{driver}"
+    execute(
+        strict_postgresql_url,
+        f"CREATE ROLE {name} LOGIN PASSWORD 'hidden'",
+        f"CREATE SCHEMA {name}",
+        f"CREATE TABLE {name}.alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+        f"GRANT ALL ON {name}.alembic_version TO {name}",
+    )
+    url = strict_postgresql_url.set(
+        drivername=servers.DRIVERS[driver], username=name, password="hidden"
+    )
+    start(url=url.render_as_string(False))
+    flask_dbmigrate.revision(rev_id="aaa")
+    commands = (flask_dbmigrate.current, flask_dbmigrate.status, flask_dbmigrate.upgrade)
+    for command in (*commands, flask_dbmigrate.stamp, flask_dbmigrate.ensure_version):
+        with pytest.raises(DatabaseAccessError) as caught:
+            command()
+        assert caught.value.message == (
+            f"Database 'default' does not let its user into the schema '{name}', in which the "
+            "table 'alembic_version' is."
+        )
+        assert caught.value.hint.startswith(f"Let it in with 'GRANT USAGE ON SCHEMA {name} TO ")
+    execute(strict_postgresql_url, f"GRANT USAGE ON SCHEMA {name} TO {name}")
+    assert str(flask_dbmigrate.status().databases[0]).partition(" is at ")[2].startswith("base, ")
+
+
+def test_schema_of_somebody_else(start: Start, strict_postgresql_url: sa.URL) -> None:
+    """A version table in a schema where none is looked for is somebody else's."""
+    execute(
+        strict_postgresql_url,
+        "CREATE ROLE other LOGIN PASSWORD 'other'",
+        "CREATE SCHEMA theirs",
+        "CREATE TABLE theirs.alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+    )
+    start(url=strict_postgresql_url.set(username="other", password="other").render_as_string(False))
+    assert flask_dbmigrate.status().databases[0].heads == ()

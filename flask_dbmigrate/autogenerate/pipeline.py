@@ -22,6 +22,7 @@ from flask_dbmigrate.script.pending import PendingRevisions
 from flask_dbmigrate.state import MigrateState
 
 from .imports import import_types
+from .indexes import create_once
 from .reading import read_at_once
 from .scope import KeptTable
 from .scope import limit
@@ -83,6 +84,9 @@ def compare(
         require_up_to_date(visit)
         scope = prepare(visit.context, state.app, visit.key)
         revision.run_autogenerate(visit.before, visit.context)
+        for script in revision.generated_revisions:
+            create_once(script.upgrade_ops_list[-1], visit.context)
+            create_once(script.downgrade_ops_list[-1], visit.context)
         kept.extend(sorted(scope.kept))
         return ()
 

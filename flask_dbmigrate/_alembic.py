@@ -261,6 +261,32 @@ def version_table(context: MigrationContext) -> sa.Table:
     return context._version
 
 
+def pass_over_empty_rows(context: MigrationContext) -> None:
+    """Have Alembic pass over rows of the version table in which nothing is."""
+    read = context.get_current_heads
+
+    def get_current_heads() -> tuple[str, ...]:
+        return tuple(filter(None, read()))
+
+    context.get_current_heads = get_current_heads  # type: ignore[method-assign]
+
+
+def overlapping_heads(error: CommandError) -> tuple[str, str] | None:
+    """Tell which two revisions are on one line, the later one first, if that is the error."""
+    words = r"Requested revision (\S+) overlaps with other requested revisions ([^\s,]+)"
+    found = re.match(words, str(error))
+    return (found[1], found[2]) if found else None
+
+
+def lacks_constraint_name(error: BaseException) -> bool:
+    """Tell whether an operation has failed because a constraint has no name."""
+    if isinstance(error, AssertionError):  # on MySQL
+        frames = traceback.extract_tb(error.__traceback__)
+        return any(frame.name == "_mysql_drop_constraint" for frame in frames)
+    words = str(error)
+    return "constraint" in words.lower() and ("it has no name" in words or "have a name" in words)
+
+
 def is_in_transaction(context: MigrationContext) -> bool:
     """Tell whether somebody has begun a transaction around what a context executes now.
 

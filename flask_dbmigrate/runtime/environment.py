@@ -130,6 +130,7 @@ class RunEnvironment(EnvironmentContext):
             return
         create_schema_with_version_table(context)
         self.sql.keep(key_of(bind_key))
+        _alembic.pass_over_empty_rows(context)
         visit = self.recorder.begin(context, kw, self._preparation)
         visit.preparation.start()
         with visit.statements.listening(), visit.journal_writer.listening():

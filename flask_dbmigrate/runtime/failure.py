@@ -13,6 +13,7 @@ from alembic.script.revision import RevisionError as AlembicRevisionError
 from alembic.util import CommandError
 import sqlalchemy as sa
 
+from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import databases_of
 from flask_dbmigrate.databases import key_of
@@ -187,6 +188,12 @@ def _hint(error: BaseException, visit: Visit | None) -> str:
             "A batch operation was interrupted: 'flask db resolve --drop-temp' drops what it has "
             "left."
         )
+    if _alembic.lacks_constraint_name(error) and visit is not None and visit.script is not None:
+        return (
+            f"Write the name that the database gives it into '{shorten(visit.script.path)}', and "
+            "run the command again. A 'naming_convention' gives one to each, that of your metadata "
+            "from now on, that of 'op.batch_alter_table()' to those of SQLite that have none."
+        )
     return visit.preparation.hint(error) if visit else ""
 
 
@@ -207,6 +214,8 @@ def _said(error: BaseException, visit: Visit | None) -> str:
     if isinstance(error, sa.exc.StatementError) and error.orig is not None:
         name = visit.context.dialect.name if visit else ""
         return facts_of(name).message(error.orig).rstrip(".")
+    if _alembic.lacks_constraint_name(error):
+        return "A constraint has no name, and needs one there"
     text = words_of(error).rstrip(".")
     if isinstance(error, RefusedError | NothingDoneError):
         return text
@@ -229,7 +238,9 @@ def _heads_now(visit: Visit) -> tuple[str, ...] | None:
         return None
     try:
         with separate_connection(visit.engine) as connection:  # the script may have left its mark
-            return _context_on(connection, visit).get_current_heads()
+            context = _context_on(connection, visit)
+            _alembic.pass_over_empty_rows(context)
+            return context.get_current_heads()
     except sa.exc.SQLAlchemyError:
         return None
 

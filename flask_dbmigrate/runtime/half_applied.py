@@ -116,7 +116,10 @@ class HalfApplied(Data):
         """What the next run does."""
         if self.is_rerunnable:
             return "It runs again from its start."
-        return "It goes on after what is done."
+        return (
+            "It goes on after what is done. If the revision is wrong as a whole, undo what is "
+            f"done, say so with '{self._resolve(is_finished=False)}', and correct it then."
+        )
 
     @property
     def by_hand(self) -> str:

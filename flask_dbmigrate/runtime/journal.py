@@ -177,7 +177,7 @@ class Journal:
         for table in (version, self._table):
             self._facts.wait_for_writers(self._connection, table)
         query = sa.select(version.c.version_num).with_for_update()
-        return set(self._connection.execute(query, execution_options=OWN).scalars())
+        return set(filter(None, self._connection.execute(query, execution_options=OWN).scalars()))
 
     def write(self, entries: t.Iterable[JournalEntry], *, is_essential: bool) -> bool:
         """Write entries in the transaction that is going to be committed.

@@ -12,20 +12,18 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.migration import MigrationInfo
 from alembic.script import Script
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 import sqlalchemy as sa
 
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.config import Settings
 from flask_dbmigrate.databases import key_of
-from flask_dbmigrate.errors import UnknownDatabaseRevisionError
-from flask_dbmigrate.script.directory import unknown_heads
 from flask_dbmigrate.script.functions import require_functions
 from flask_dbmigrate.script.functions import require_nothing_left
 
 from .journal import Journal
 from .journal import JournalEntry
 from .journal_writer import JournalWriter
-from .log import applied_entries
 from .log import direction_of
 from .log_writer import LogWriter
 from .log_writer import NotLoggedError
@@ -36,6 +34,9 @@ from .result import StepResult
 from .retry import Retries
 from .settings import RunSettings
 from .statements import StatementCounter
+from .version_rows import explain_line
+from .version_rows import require_distinct
+from .version_rows import require_known
 from .version_table import require_visible
 from .visit import Plan
 from .visit import Visit
@@ -170,7 +171,7 @@ class Recorder:
         recorded in the version table then.
         """
         visit = self.visits[-1]
-        visit.before = visit.heads = heads
+        visit.before = visit.heads = tuple(dict.fromkeys(heads))
         visit.go_on_from(self._earlier.pop(visit.place, None))
         if not heads and not context.as_sql:
             require_visible(context, visit.key)
@@ -180,7 +181,7 @@ class Recorder:
         if self.is_known:
             require_known(visit)
         entries = self._read_journal(visit)
-        steps = self.plan(visit)
+        steps = self._planned(self.plan, visit)
         if isinstance(steps, Sequence):  # nothing is run yet, on any database
             require_functions(steps, visit.arguments)
         if self.is_look:
@@ -207,6 +208,7 @@ class Recorder:
             planned = map(_alembic.description_of, (*done, *steps))
             self.listener.steps_planned(visit.key, tuple(planned))
         for step in steps:
+            require_distinct(visit, heads)
             self.before_step(visit.key)
             self._begin(visit, step)
             visit.running = description = _alembic.description_of(step)
@@ -214,6 +216,12 @@ class Recorder:
             self._started = time.monotonic()
             yield step
             self._finish(visit, description)
+
+    def _planned(self, plan: Plan, visit: Visit) -> t.Iterable[_alembic.Step]:
+        try:
+            return plan(visit)
+        except CommandError as error:
+            raise explain_line(error, visit) or error from error
 
     def _read_journal(self, visit: Visit) -> tuple[JournalEntry, ...]:
         """Read what of a revision is done that is not complete.
@@ -315,21 +323,3 @@ class Recorder:
         """
         if self.script is not None:
             self.visits[-1].log.failed(message, urls)
-
-
-def require_known(visit: Visit) -> None:
-    """Check that the revisions in the version table exist on disk.
-
-    :raises UnknownDatabaseRevisionError: if one does not.
-    """
-    for head in unknown_heads(visit.directory, visit.before):
-        applied = applied_entries(visit.context).get(head)
-        raise UnknownDatabaseRevisionError(
-            f"Database '{visit.key}' is at revision '{head}', "
-            f"which no script in '{visit.directory.dir}' has."
-            + (f" It was applied {applied.origin}." if applied else ""),
-            hint="Deploy the code that has it. If it is gone for good, say where the "
-            "database stands with 'flask db stamp --purge REVISION'.",
-            database=visit.key,
-            revision=head,
-        )

@@ -98,7 +98,8 @@ def test_picture(project: QuickProject) -> None:
         "    not done   execute INSERT INTO missing VALUES (1) (line 10)",
         "    not done   add column 't.b' (line 11)",
         "Correct 'migrations/versions/bbb_.py' and run the command again. It goes on after what "
-        "is done.",
+        "is done. If the revision is wrong as a whole, undo what is done, say so with 'flask db "
+        "resolve --rolled-back bbb', and correct it then.",
     ]
 
 
@@ -257,6 +258,36 @@ def test_bypass(place: QuickProject, how: str) -> None:
     place.revision("bbb", "aaa", upgrade=[ADD, *BYPASSES[how], ADD_MORE])
     for command in ("upgrade", "resume"):
         assert "It cannot be resumed" in place.fails(command, exit_code=4)
+
+
+def test_wrong_as_a_whole(place: QuickProject) -> None:
+    """A rename that was written as create and drop is undone and corrected, as the error says."""
+    place.query("CREATE TABLE child (t_id INTEGER, FOREIGN KEY (t_id) REFERENCES t (id))")
+    make = "op.create_table('u', sa.Column('id', sa.Integer, primary_key=True))"
+    place.revision("bbb", "aaa", upgrade=[make, "op.drop_table('t')"])
+    said = place.fails("upgrade", exit_code=4)
+    assert "undo what is done, say so with 'flask db resolve --rolled-back bbb', and" in said
+    place.query("DROP TABLE u")
+    place.db("resolve", "--rolled-back", "bbb")
+    place.revision("bbb", "aaa", upgrade=["op.rename_table('t', 'u')"])
+    place.db("upgrade")
+    assert place.query("SELECT n FROM u") == [(100,)]
+
+
+@pytest.mark.parametrize("url", ["sqlite_url", "postgresql_url", "mysql_url"])
+@pytest.mark.parametrize("kind", ["unique", "foreignkey", "check"])
+def test_constraint_without_a_name(
+    request: pytest.FixtureRequest, tmp_path: Path, url: str, kind: str
+) -> None:
+    """A constraint without a name is no traceback of SQLAlchemy's."""
+    place = begin(tmp_path / "project", request.getfixturevalue(url))
+    batch = "with op.batch_alter_table('t') as batch:"
+    drop = f"    batch.drop_constraint(None, type_='{kind}')"
+    place.revision("bbb", "aaa", upgrade=[batch, drop])
+    said = place.fails("upgrade", exit_code=1)
+    assert "(migrations/versions/bbb_.py, line " in said
+    assert "): A constraint has no name, and needs one there. The database is at 'aaa' now." in said
+    assert "\nWrite the name that the database gives it into 'migrations/versions/bbb_.py'," in said
 
 
 LOOKS = """

@@ -20,6 +20,7 @@ from flask import g
 import sqlalchemy as sa
 
 from .databases import databases_of
+from .databases import no_default_database
 from .errors import ConfigurationError
 from .errors import DBMigrateError
 from .runtime.connection import in_event_loop
@@ -147,7 +148,7 @@ class LegacyDb:
     @property
     def metadata(self) -> t.Any:
         """The models of the default database."""
-        return self.metadatas[None]
+        return _found(self.metadatas, None)
 
     @property
     def metadatas(self) -> dict[str | None, t.Any]:
@@ -179,7 +180,13 @@ class LegacyDb:
     ) -> t.Any:
         """Return an engine: ``()``, ``(bind)``, ``(app, bind)``, ``(bind=)`` or ``(bind_key=)``."""
         positional = next((arg for arg in args if isinstance(arg, str)), None)
-        return self.engines[bind_key or bind or positional or None]
+        return _found(self.engines, bind_key or bind or positional or None)
+
+
+def _found(values: t.Mapping[str | None, t.Any], bind_key: str | None) -> t.Any:
+    if bind_key is None and None not in values:
+        raise no_default_database()
+    return values[bind_key]
 
 
 def _as_known(engine: sa.Engine) -> t.Any:

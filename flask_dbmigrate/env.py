@@ -27,6 +27,7 @@ from .compat import STATE
 from .databases import as_engine
 from .databases import Database
 from .databases import databases_of
+from .databases import no_default_database
 from .errors import ConfigurationError
 from .errors import DBMigrateError
 from .runtime.connection import borrowed
@@ -68,9 +69,11 @@ def run_migrations(*, multidb: bool | None = None, **options: t.Any) -> None:
         state: MigrateState = context.config.attributes.get(STATE) or current_state()
         databases = databases_of(state.source)
         if multidb is None:
-            multidb = _are_meant(databases[1:]) and template_knows_bind_keys(context.script.dir)
+            multidb = _are_meant(databases) and template_knows_bind_keys(context.script.dir)
+        if not multidb:
+            databases = tuple(found for found in databases if found.bind_key is None)
         run = _Run(
-            databases if multidb else databases[:1],
+            databases,
             multidb=multidb,
             options={**state.configure_args, **options},
         )
@@ -83,7 +86,10 @@ def run_migrations(*, multidb: bool | None = None, **options: t.Any) -> None:
 def _are_meant(databases: t.Iterable[Database]) -> bool:
     """Tell whether there is something to do on the databases of bind keys."""
     chosen = settings_of(context.config).databases
-    return any(database.has_models or database.key in chosen for database in databases)
+    return any(
+        database.bind_key is not None and (database.has_models or database.key in chosen)
+        for database in databases
+    )
 
 
 def functions_of_script(names: t.Any) -> dict[str, str]:
@@ -106,7 +112,7 @@ def _are_for_several(config: Config) -> bool:
         return said
     with _application():
         databases = databases_of(current_state().source)
-    return any(database.has_models for database in databases[1:])
+    return any(database.bind_key is not None and database.has_models for database in databases)
 
 
 def function_names() -> dict[str, str]:
@@ -134,6 +140,9 @@ class _Run:
     ) -> None:
         settings = settings_of(context.config)
         handed_in = context.config.attributes.get("connection")
+        has_default = bool(databases) and databases[0].bind_key is None
+        if not databases or (handed_in is not None and not has_default):
+            raise no_default_database()
         if (engine := as_engine(handed_in)) is not None:
             default = replace(databases[0], engine=engine, setting="the URL of its engine")
             databases, handed_in = (default, *databases[1:]), None

@@ -20,6 +20,7 @@ from .base import Database as Database
 from .base import forget_event_loop as forget_event_loop
 from .base import is_same_database as is_same_database
 from .base import key_of as key_of
+from .base import no_default_database as no_default_database
 from .base import require_quoted
 from .base import safe_url as safe_url
 from .base import without_secrets as without_secrets
@@ -49,7 +50,7 @@ def databases_of(source: Source) -> tuple[Database, ...]:
 def _direct(source: Source, default: Database) -> Database:
     """Connect to the default database as ``DBMIGRATE_URL`` says, past a pooler for example."""
     url = read_settings(current_app.config).url if current_app else None
-    if url is None:
+    if url is None or default.bind_key is not None:
         return default
     engine = plain_sqlalchemy.engine_made_from(source, "DBMIGRATE_URL", url)
     return replace(default, engine=engine, setting="'DBMIGRATE_URL'")

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from flask_dbmigrate.errors import ConfigurationError
+from flask_dbmigrate.errors import NoDatabaseError
 from flask_dbmigrate.wording import MASK
 
 _DEFAULT_KEY = "default"
@@ -84,6 +85,15 @@ def given_models(value: t.Any) -> Models:
         if not isinstance(metadata, sa.MetaData):
             raise wrong_argument(metadata, "a MetaData, or a list of them")
     return t.cast(Models, value)
+
+
+def no_default_database() -> NoDatabaseError:
+    """Build the error for an application that needs a default database and has bind keys alone."""
+    return NoDatabaseError(
+        "The application has bind keys, but no default database.",
+        hint="Set 'SQLALCHEMY_DATABASE_URI'; or give each model a bind key, and take 'env.py' and "
+        "'script.py.mako' of a fresh 'flask db init -d fresh'.",
+    )
 
 
 def wrong_argument(value: t.Any, expected: str) -> ConfigurationError:

@@ -14,6 +14,7 @@ from .base import by_key
 from .base import Database
 from .base import default_first
 from .base import given_models
+from .base import no_default_database
 
 
 def fits(source: Source) -> bool:
@@ -26,7 +27,8 @@ def databases_of(source: Source) -> tuple[Database, ...]:
     """List the databases, the default one first and then the bind keys as they are configured.
 
     :param source: Its ``db`` is the ``SQLAlchemy`` object of the current application.
-    :raises NoDatabaseError: if ``db`` was not initialised, or has no default database.
+    :raises NoDatabaseError: if ``db`` was not initialised, or has no database for models that have
+        no bind key.
     """
     db = source.db
     try:
@@ -36,12 +38,9 @@ def databases_of(source: Source) -> tuple[Database, ...]:
             f"The '{type(db).__name__}' given to 'Migrate' is not bound to this application.",
             hint="Call 'db.init_app(app)' with the same application.",
         ) from error
-    if None not in engines:
-        raise NoDatabaseError(
-            "The application has bind keys, but no default database.",
-            hint="Set 'SQLALCHEMY_DATABASE_URI'.",
-        )
     given = by_key(source.metadata)
+    if None not in engines and (None in given or db.metadatas[None].tables):
+        raise no_default_database()
     return tuple(
         Database(
             bind_key=key,

@@ -11,14 +11,18 @@ import typing as t
 import zipfile
 
 from alembic import command
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 from harness import Application
 from harness import Project
 import pytest
 import servers
+import sqlalchemy as sa
 
 import flask_dbmigrate
 from flask_dbmigrate import CheckFailedError
 from flask_dbmigrate import DriftError
+from flask_dbmigrate import NoDatabaseError
 from flask_dbmigrate import PendingRevisionsError
 
 (WHEEL,) = (Path(__file__).parent.parent / "compat" / "wheels").glob("flask_dbmigrate-0.1.*.whl")
@@ -274,3 +278,65 @@ def test_plain_alembic(make_application: Make, reports: str, name: str) -> None:
         config = application.migrate.get_config()
         command.upgrade(config, "head")
         assert "user" in Project(Path(), str(application.db.engine.url)).inspect()
+
+
+@pytest.fixture
+def without_default(
+    urls: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Application]:
+    """An application with bind keys alone, its context pushed."""
+    monkeypatch.chdir(tmp_path)
+    app = Flask("keys", root_path=str(tmp_path))
+    app.config["SQLALCHEMY_BINDS"] = dict(zip(("a", "b-2"), urls, strict=True))
+    db = SQLAlchemy(app)
+    for key in app.config["SQLALCHEMY_BINDS"]:
+        db.Table(f"t_{key[0]}", sa.Column("id", sa.Integer, primary_key=True), bind_key=key)
+    migrate = flask_dbmigrate.Migrate(app, db)
+    with app.app_context():
+        yield Application(app, db, migrate)
+        for engine in db.engines.values():
+            engine.dispose()
+
+
+def test_bind_keys_alone(without_default: Application, urls: tuple[str, str]) -> None:
+    """An application whose models all have bind keys needs no default database."""
+    flask_dbmigrate.init()
+    source = migrated("aaa")
+    assert "def upgrade_() -> None" not in source
+    done = flask_dbmigrate.upgrade()
+    assert [(found.key, found.after) for found in done.databases] == [
+        ("a", ("aaa",)),
+        ("b-2", ("aaa",)),
+    ]
+    assert [Project(Path(), url).tables() for url in urls] == [{"t_a"}, {"t_b"}]
+    flask_dbmigrate.check()
+    assert flask_dbmigrate.migrate().revisions == ()
+    assert len(flask_dbmigrate.current().databases) == 2
+    assert not flask_dbmigrate.status().databases[0].pending
+    flask_dbmigrate.upgrade(sql=True)
+    flask_dbmigrate.revision(rev_id="bbb")
+    flask_dbmigrate.upgrade()
+    flask_dbmigrate.downgrade()
+    flask_dbmigrate.downgrade(revision="base")
+    assert [Project(Path(), url).tables() for url in urls] == [set(), set()]
+
+
+@pytest.mark.parametrize("kind", ["0.1", "flask-migrate", "a model", "a connection"])
+def test_default_database_that_is_missing(
+    without_default: Application, urls: tuple[str, str], kind: str
+) -> None:
+    """Where something is for the default database, one that is missing is an error."""
+    flask_dbmigrate.init()
+    if kind == "a model":
+        without_default.db.Table("mine", sa.Column("id", sa.Integer))
+    elif kind == "a connection":
+
+        @without_default.migrate.configure
+        def configure(config: t.Any) -> t.Any:
+            config.attributes["connection"] = sa.create_engine("sqlite://")
+            return config
+    else:
+        old_directory(kind)
+    with pytest.raises(NoDatabaseError, match="bind keys, but no default database") as caught:
+        flask_dbmigrate.migrate()
+    assert "Set 'SQLALCHEMY_DATABASE_URI'" in caught.value.hint

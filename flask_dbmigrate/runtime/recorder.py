@@ -221,7 +221,10 @@ class Recorder:
         try:
             return plan(visit)
         except CommandError as error:
-            raise explain_line(error, visit) or error from error
+            explained = explain_line(error, visit)
+            if explained is None:
+                raise
+            raise explained from error
 
     def _read_journal(self, visit: Visit) -> tuple[JournalEntry, ...]:
         """Read what of a revision is done that is not complete.

@@ -205,9 +205,20 @@ class DialectFacts:
         """Tell the number of a connection's session, without asking the server."""
         return None
 
+    def is_autocommit(self, dbapi_connection: t.Any) -> bool:
+        """Tell whether a connection was put into AUTOCOMMIT, as far as its driver knows that."""
+        return False
+
     def kind(self, statement: str) -> Kind:
         """Tell how a statement takes part in a transaction."""
         return Kind.TRANSACTIONAL
+
+    def needs_autocommit(self, statement: str) -> bool:
+        """Tell whether a statement cannot be part of a transaction, or what follows it not of its.
+
+        That is looked for only where a statement was in none before.
+        """
+        return False
 
     def fingerprint(self, connection: sa.Connection, statement: str) -> str:
         """Describe what a statement of the kind ``ALONE`` is going to change.

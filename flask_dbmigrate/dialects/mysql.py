@@ -186,6 +186,11 @@ class MySQL(DialectFacts):
             return t.cast(int, driver_connection.thread_id())
         return getattr(driver_connection, "connection_id", None)  # MySQL Connector
 
+    def is_autocommit(self, dbapi_connection: t.Any) -> bool:
+        driver = driver_connection(dbapi_connection)
+        ask = getattr(driver, "get_autocommit", None)  # MySQL Connector has a property
+        return bool(driver.autocommit if ask is None else ask())
+
     def kind(self, statement: str) -> Kind:
         return mysql_statements.kind(statement)
 

@@ -196,8 +196,14 @@ class PostgreSQL(DialectFacts):
             *(Blocker(0, f"the prepared transaction '{row.gid}'") for row in left),
         )
 
+    def is_autocommit(self, dbapi_connection: t.Any) -> bool:
+        return bool(getattr(dbapi_connection, "autocommit", False))
+
     def kind(self, statement: str) -> Kind:
         return postgresql_statements.kind(statement)
+
+    def needs_autocommit(self, statement: str) -> bool:
+        return postgresql_statements.needs_autocommit(statement)
 
     def fingerprint(self, connection: sa.Connection, statement: str) -> str:
         return postgresql_statements.fingerprint(connection, statement)

@@ -25,11 +25,24 @@ _BOUND = beginning_with(
     r"|DISCARD"
     r"|SELECT\s+(?:pg_catalog\.)?set_config\s*\(\s*'(?:search_path|role)"
 )
-_HARMLESS = beginning_with("VACUUM|REINDEX")
+_HARMLESS = beginning_with(r"VACUUM|REINDEX|ALTER\s+SYSTEM")
 """To execute one of these twice is the same as once."""
 
 _PROGRAM = beginning_with("CALL|DO")
 """One of these may commit some of what it does, and fail then."""
+
+# PostgreSQL 15 documentation, part VI "Reference", section I "SQL Commands": what "cannot be
+# executed inside a transaction block". A new value of a type cannot be used before it is committed.
+_NEEDS_AUTOCOMMIT = beginning_with(
+    r"VACUUM|ALTER\s+SYSTEM|(?:CREATE|DROP)\s+(?:DATABASE|TABLESPACE|SUBSCRIPTION)"
+    r"|(?:CREATE\s+(?:UNIQUE\s+)?|DROP\s+)INDEX\s+CONCURRENTLY"
+    r"|REINDEX\s+(?:\([^)]*\)\s*)?(?:\w+\s+CONCURRENTLY|SCHEMA|DATABASE|SYSTEM)"
+    r"|REINDEX\s*\([^)]*\bCONCURRENTLY|CLUSTER(?=[\s;]*$)|CLUSTER\s+VERBOSE(?=[\s;]*$)"
+    r"|ALTER\s+TABLE\b.*\bDETACH\s+PARTITION\b.*\bCONCURRENTLY"
+    r"|ALTER\s+DATABASE\b.*\bSET\s+TABLESPACE|ALTER\s+SUBSCRIPTION\b.*\b(?:REFRESH|PUBLICATION)"
+    r"|(?:COMMIT|ROLLBACK)\s+PREPARED|DISCARD\s+ALL|CALL|DO\b.*\b(?:COMMIT|ROLLBACK)"
+    r"|ALTER\s+TYPE\b.*\bADD\s+VALUE"
+)
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _NAME = rf"{_IDENTIFIER}(?:\s*\.\s*{_IDENTIFIER})?"
@@ -74,6 +87,11 @@ def kind(statement: str) -> Kind:
         if pattern.match(statement):
             return found
     return Kind.TRANSACTIONAL
+
+
+def needs_autocommit(statement: str) -> bool:
+    """Tell whether a statement cannot be part of a transaction, or what follows it not of its."""
+    return _NEEDS_AUTOCOMMIT.match(statement) is not None
 
 
 def fingerprint(connection: sa.Connection, statement: str) -> str:

@@ -22,6 +22,7 @@ from .base import Refusal
 from .connections import OWN
 from .locks import MigrationLock
 from .locks import UnusableLockError
+from .statements import beginning_with
 
 # https://www.sqlite.org/rescode.html
 _READ_ONLY = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
@@ -35,6 +36,11 @@ _REMEDIES = {
 }
 
 
+_NEEDS_AUTOCOMMIT = beginning_with(
+    r"VACUUM|DETACH|PRAGMA\s+(?:\w+\s*\.\s*)?(?:JOURNAL_MODE|SYNCHRONOUS|WAL_CHECKPOINT)"
+)
+
+
 class SQLite(DialectFacts):
     """A file: nothing answers, but the file system may refuse."""
 
@@ -46,6 +52,9 @@ class SQLite(DialectFacts):
 
     def is_transient(self, error: BaseException) -> bool:
         return False
+
+    def needs_autocommit(self, statement: str) -> bool:
+        return _NEEDS_AUTOCOMMIT.match(statement) is not None
 
     creates_schemas = False
     survives_errors = True  # but not a full disk: https://www.sqlite.org/lang_transaction.html

@@ -133,7 +133,11 @@ class RunEnvironment(EnvironmentContext):
         _alembic.pass_over_empty_rows(context)
         visit = self.recorder.begin(context, kw, self._preparation)
         visit.preparation.start()
-        with visit.statements.listening(), visit.journal_writer.listening():
+        with (
+            visit.statements.listening(),
+            visit.journal_writer.listening(),
+            visit.preparation.listening(),
+        ):
             super().run_migrations(**kw)
         visit.is_done = True
         visit.preparation.finish()

@@ -258,6 +258,7 @@ class Recorder:
         _alembic.check_result(step, check)
         _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
         visit.journal_writer.before_step(step, script)
+        visit.preparation.surround(visit.context)
 
     def _finish(self, visit: Visit, description: str) -> None:
         step = self._applied

@@ -12,6 +12,8 @@ from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import MigrationError
 
+from .preparation.autocommit import Autocommit
+
 
 @contextmanager
 def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
@@ -24,6 +26,7 @@ def all_or_none(connections: t.Mapping[str, sa.Connection]) -> t.Iterator[None]:
     for key, connection in connections.items():
         if not facts_of(connection.dialect.name).two_phase or connection.in_transaction():
             raise _no_two_phase(key, connection)
+        Autocommit(connection).start()
     with ExitStack() as stack:
         transactions = {
             key: stack.enter_context(connection.begin_twophase())

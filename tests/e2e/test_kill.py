@@ -222,6 +222,35 @@ def test_downgrade_on_postgresql(postgresql: Opened) -> None:
     assert try_all(place, killer, start="upgrade", command="downgrade") > 15
 
 
+IN_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
+"""Of the application's engine."""
+
+BETWEEN = r"before\s+(UPDATE t|ALTER|CREATE INDEX|VACUUM|UPDATE alembic_version)"
+
+
+def test_autocommit_on_mysql(mysql: Opened) -> None:
+    """An engine in AUTOCOMMIT makes no difference: data is changed once."""
+    place, killer = mysql
+    place.write_app(engine_options=IN_AUTOCOMMIT)
+    place.revision("bbb", "aaa", upgrade=MIXED[:3])
+    assert try_all(place, killer, start=None, command="upgrade", only=BETWEEN) > 2
+
+
+def test_autocommit_on_postgresql(postgresql: Opened) -> None:
+    """So it is around what such an engine executes outside of a transaction."""
+    place, killer = postgresql
+    place.write_app(engine_options={"connect_args": {"autocommit": True}})
+    upgrade = [
+        "op.execute('UPDATE t SET n = n + 10')",
+        "op.create_index('ix', 't', ['n'], postgresql_concurrently=True)",
+        "op.execute('UPDATE t SET n = n + 10')",
+        "op.execute('VACUUM t')",
+        "op.execute('UPDATE t SET n = n + 10')",
+    ]
+    place.revision("bbb", "aaa", upgrade=upgrade)
+    assert try_all(place, killer, start=None, command="upgrade", only=BETWEEN) > 4
+
+
 DEFINITION = r"(before|after)\s+(CREATE|ALTER)\b"
 
 

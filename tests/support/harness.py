@@ -68,6 +68,7 @@ def create_app():
     app = Flask(__name__)
     app.config["SQLALCHEMY_DATABASE_URI"] = {url!r}
     app.config["SQLALCHEMY_BINDS"] = {binds!r}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {engine_options!r}
     db.init_app(app)
     Migrate(app, db{arguments})
     return app
@@ -132,14 +133,22 @@ class Project:
         *,
         binds: dict[str, str] | None = None,
         arguments: str = "",
+        engine_options: dict[str, t.Any] | None = None,
     ) -> None:
         """Write ``app.py`` anew.
 
         :param models: The source of the models.
         :param binds: ``SQLALCHEMY_BINDS``.
         :param arguments: More arguments for ``Migrate(app, db)``, beginning with a comma.
+        :param engine_options: ``SQLALCHEMY_ENGINE_OPTIONS``.
         """
-        source = APP.format(models=models, url=self.url, binds=binds or {}, arguments=arguments)
+        source = APP.format(
+            models=models,
+            url=self.url,
+            binds=binds or {},
+            arguments=arguments,
+            engine_options=engine_options or {},
+        )
         (self.folder / "app.py").write_text(source)
 
     def run(

@@ -220,8 +220,8 @@ def _postgresql_cluster(folder: Path) -> tuple[sa.URL, t.Callable[[], t.ContextM
 
 
 @contextmanager
-def pgbouncer(folder: Path, server: PostgreSQL) -> Iterator[int]:
-    """Start PgBouncer in transaction mode before a server, and tell its port.
+def pgbouncer(folder: Path, server: PostgreSQL, *, pool_mode: str = "transaction") -> Iterator[int]:
+    """Start PgBouncer before a server, and tell its port.
 
     :raises NoServerError: if it is not installed.
     """
@@ -230,7 +230,7 @@ def pgbouncer(folder: Path, server: PostgreSQL) -> Iterator[int]:
     (folder / "ini").write_text(
         f"[databases]\n* = host={server.url.host} port={server.url.port}\n[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = plain\n"
-        f"auth_file = {folder / 'users'}\npool_mode = transaction\ndefault_pool_size = 20\n"
+        f"auth_file = {folder / 'users'}\npool_mode = {pool_mode}\ndefault_pool_size = 20\n"
         "ignore_startup_parameters = extra_float_digits\nunix_socket_dir =\n"
     )
     account = _account("postgres", folder)

@@ -6,9 +6,9 @@ import typing as t
 
 import sqlalchemy as sa
 
-from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.runtime.settings import RunSettings
 
+from .autocommit import Autocommit
 from .base import Conflict as Conflict
 from .base import Preparation as Preparation
 from .base import RefusedError as RefusedError
@@ -26,7 +26,7 @@ def prepare(
     :param settings: The limits that the command was given.
     :param try_again: Waits until a statement may be tried again, or says that there is no try left.
     """
-    if is_autocommit(connection):
+    if options.get("transactional_ddl") is False and Autocommit(connection).was_on:
         return Preparation()
     match connection.dialect.name:  # one of these modules is needed, if any
         case "postgresql":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 import re
 import typing as t
@@ -15,6 +16,9 @@ from flask_dbmigrate.dialects import DialectFacts
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.runtime.settings import RunSettings
+
+from .autocommit import Autocommit
+from .blocks import Blocks
 
 _MAY_COMMIT = re.compile(r"(?<!\bON\s)\bCOMMIT\b|^\s*END\b", flags=re.IGNORECASE)
 
@@ -76,6 +80,13 @@ class Preparation:
         :param script: Its script; None for a stamp.
         """
 
+    def listening(self) -> t.ContextManager[None]:
+        """Look meanwhile at statements, after all others that do."""
+        return nullcontext()
+
+    def surround(self, context: MigrationContext) -> None:
+        """Get around all else that looks at the statements of a step."""
+
     def finish(self) -> None:
         """Commit what Alembic has left open after the last step, and let go of the connection."""
 
@@ -102,6 +113,9 @@ class Preparation:
 class TransactionPerRevision(Preparation):
     """Commits after each revision, unless env.py has begun one transaction for all.
 
+    A connection that was in AUTOCOMMIT is so for statements that need it, which commit what was
+    done before them.
+
     :param connection: env.py's own.
     :param options: Those of Alembic's ``configure()``.
     :param settings: May ask for a single transaction.
@@ -114,6 +128,10 @@ class TransactionPerRevision(Preparation):
     ) -> None:
         self.connection = connection
         self.facts = facts_of(connection.dialect.name)
+        self._autocommit = Autocommit(connection, self._begin_again)
+        self._blocks = Blocks(
+            connection, self._autocommit, is_allowed=not settings.single_transaction
+        )
         self.is_per_revision = (
             not connection.in_transaction()
             and not settings.single_transaction
@@ -123,19 +141,34 @@ class TransactionPerRevision(Preparation):
         self._commits: int | None = None  # before the first step they do not count
 
     def start(self) -> None:
-        sa.event.listen(self.connection, "commit", self._count_commit)
-        sa.event.listen(self.connection, "before_cursor_execute", self._count_statement)
+        self._autocommit.start()
+        for name, function in self._listeners():
+            sa.event.listen(self.connection, name, function)
+
+    def _listeners(self) -> t.Iterator[tuple[str, t.Callable[..., None]]]:
+        yield "commit", self._count_commit
+        yield "before_cursor_execute", self._count_statement
+
+    def listening(self) -> t.ContextManager[None]:
+        return self._blocks.listening()
 
     def before_step(self, script: Script | None, context: MigrationContext) -> None:
         if self.is_per_revision or self._commits is None:
             self._commits = 0
 
+    def surround(self, context: MigrationContext) -> None:
+        self._blocks.intercept(context)
+
     def finish(self) -> None:
         if self.is_per_revision:
             self.connection.commit()
             self._commits = None
-        sa.event.remove(self.connection, "commit", self._count_commit)
-        sa.event.remove(self.connection, "before_cursor_execute", self._count_statement)
+        for name, function in self._listeners():
+            sa.event.remove(self.connection, name, function)
+        self._autocommit.finish()
+
+    def _begin_again(self) -> None:
+        """Begin a transaction that SQLAlchemy believes in, where the driver does not."""
 
     def _count_commit(self, connection: sa.Connection) -> None:
         if self._commits is not None:

@@ -21,6 +21,7 @@ from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.runtime.settings import RunSettings
 
+from .autocommit import Autocommit
 from .base import Conflict
 from .base import is_own
 from .base import Preparation
@@ -74,6 +75,7 @@ class MySQLTimeouts(Preparation):
                 hint="Leave '--single-transaction' and 'DBMIGRATE_SINGLE_TRANSACTION' out.",
             )
         self.connection = connection
+        self._autocommit = Autocommit(connection)
         self.facts = facts_of(connection.dialect.name)
         self._lock_timeout = settings.ddl_lock_timeout or 0
         self._statement_timeout = settings.statement_timeout or 0
@@ -83,6 +85,7 @@ class MySQLTimeouts(Preparation):
         self._has_intercepted = False
 
     def start(self) -> None:
+        self._autocommit.start()
         name, limit = self._statement_limit()
         row = self.connection.exec_driver_sql(
             f"SELECT CONNECTION_ID(), @@lock_wait_timeout, @@{name}", execution_options=OWN
@@ -104,6 +107,7 @@ class MySQLTimeouts(Preparation):
         return "max_execution_time", f"{self._statement_timeout * 1000:.0f}"
 
     def before_step(self, script: Script | None, context: MigrationContext) -> None:
+        self._autocommit.follow(script)
         if not self._has_intercepted:
             _alembic.intercept_statements(context, self._persist)
             self._has_intercepted = True
@@ -112,6 +116,7 @@ class MySQLTimeouts(Preparation):
         if self._lock_timeout:
             sa.event.remove(self.connection, "before_cursor_execute", self._before)
         self._restore(self.connection.connection)
+        self._autocommit.finish()
 
     def _restore(self, dbapi: t.Any) -> None:
         """Hand the session back as the application knows it."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script
 import sqlalchemy as sa
 
 from flask_dbmigrate.dialects import is_autocommit
@@ -66,18 +68,16 @@ class PostgreSQLTimeouts(TransactionPerRevision):
         self._watch: BlockerWatch | None = None
         self._session = 0
 
-    def start(self) -> None:
-        super().start()
-        for name, function in self._listeners():
-            sa.event.listen(self.connection, name, function)
+    def before_step(self, script: Script | None, context: MigrationContext) -> None:
+        super().before_step(script, context)
+        self._autocommit.follow(script)
 
     def finish(self) -> None:
         super().finish()
         self._end_watch()
-        for name, function in self._listeners():
-            sa.event.remove(self.connection, name, function)
 
     def _listeners(self) -> t.Iterator[tuple[str, t.Callable[..., None]]]:
+        yield from super()._listeners()
         yield "before_cursor_execute", self._before
         yield "after_cursor_execute", self._end_watch
         yield "rollback_savepoint", self._forget
@@ -107,7 +107,7 @@ class PostgreSQLTimeouts(TransactionPerRevision):
         """Set the limits that suit a statement."""
         self._end_watch()  # of one whose failure the revision expected
         self._watch = None
-        if is_own(context) or is_autocommit(connection):
+        if is_own(context) or is_autocommit(connection) or self._blocks.need(statement):
             return
         if _SETS_LOCK_TIMEOUT.search(statement):  # the revision knows better
             self._is_left_alone = True
@@ -145,6 +145,15 @@ class PostgreSQLTimeouts(TransactionPerRevision):
     def _end_watch(self, *_: t.Any) -> None:
         if self._watch is not None:
             self._watch.end()
+
+    def hint(self, error: BaseException) -> str:
+        original = error.orig if isinstance(error, sa.exc.DBAPIError) else None
+        if original is None or not self.facts.is_refused_in_transaction(original):
+            return super().hint(error)
+        block = "Run it in 'with op.get_context().autocommit_block():'"
+        if not self._autocommit.was_on:
+            return f"{block}."
+        return f"{block}, or write 'transactional_ddl = False' at the top of the script."
 
     @property
     def spares_savepoint(self) -> bool:

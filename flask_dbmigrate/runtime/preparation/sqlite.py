@@ -103,9 +103,9 @@ class SQLiteTransactions(TransactionPerRevision):
         )
 
     def start(self) -> None:
-        super().start()
         self._dbapi = self.connection.connection.dbapi_connection
         self._found = self._call(_Settings.read)
+        super().start()
         if self._found.foreign_keys:
             self._guard = ForeignKeyGuard(lambda: self._call(count_violations), self._version_table)
         sa.event.listen(self.connection, "begin", self._begin)
@@ -209,6 +209,9 @@ class SQLiteTransactions(TransactionPerRevision):
         """Note an error of this connection: it may be raised again after other statements."""
         if context.connection is self.connection:
             self._error = context.sqlalchemy_exception
+
+    def _begin_again(self) -> None:
+        self._begin(self.connection)
 
     def _check(self, connection: sa.Connection) -> None:
         """Check the foreign keys before a commit; SQLAlchemy would leave its transaction open."""

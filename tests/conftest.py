@@ -109,6 +109,17 @@ def pgbouncer_port(
 
 
 @pytest.fixture(scope="session")
+def statement_mode_port(
+    request: pytest.FixtureRequest, postgresql_server: servers.PostgreSQL
+) -> Iterator[int]:
+    """The port of a PgBouncer in statement mode before the PostgreSQL server."""
+    yield from _server(
+        request,
+        lambda folder: servers.pgbouncer(folder, postgresql_server, pool_mode="statement"),
+    )
+
+
+@pytest.fixture(scope="session")
 def replica_url(request: pytest.FixtureRequest) -> Iterator[sa.URL]:
     """An administrator's URL of a PostgreSQL replica whose database is at the revision ``aaa``."""
     statements = (

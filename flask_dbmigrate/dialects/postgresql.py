@@ -56,6 +56,9 @@ _REFUSED_IN_TRANSACTION = {
     "2D000",  # invalid_transaction_termination
 }
 
+_POOLS_STATEMENTS = "statement pooling mode"
+"""PgBouncer says that it allows no transactions; psycopg2 and pg8000 do not pass it on."""
+
 _NOT_YET = (
     "Connection refused|No such file|the database system is|could not translate host name"
     "|server closed the connection|failed to resolve host|name or service not known"
@@ -171,6 +174,8 @@ class PostgreSQL(DialectFacts):
         return super().is_transient(error) or re.search(_NOT_YET, str(error)) is not None
 
     def remedy_for(self, error: BaseException) -> str:
+        if _POOLS_STATEMENTS in str(error):
+            return "Set 'DBMIGRATE_URL' to a way past the pooler"
         is_full = _report_of(error).sqlstate == "53100"  # disk_full
         return "Make room on the server's disk" if is_full else ""
 

@@ -33,7 +33,7 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
     try:
         connection = database.engine.connect()
     except Exception as error:
-        if not _is_from_driver(error, database.engine):
+        if not is_from_driver(error, database.engine):
             raise
         raise connection_error(error, database) from error
     with connection:
@@ -50,7 +50,7 @@ def run_separately(engine: sa.Engine, work: t.Callable[[sa.Connection], object])
     asyncio.run(_in_greenlet(connect)) if engine.dialect.is_async else connect()
 
 
-def _is_from_driver(error: Exception, engine: sa.Engine) -> bool:
+def is_from_driver(error: Exception, engine: sa.Engine) -> bool:
     """Tell whether connecting failed in the driver.
 
     SQLAlchemy does not wrap all that asyncpg raises, and pg8000 falls over a missing password.

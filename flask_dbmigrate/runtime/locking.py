@@ -22,6 +22,7 @@ from flask_dbmigrate.errors import LockNotAcquiredError
 from flask_dbmigrate.errors import ReadOnlyDatabaseError
 
 from .connection import connection_error
+from .connection import is_from_driver
 from .own_tables import harmless
 from .result import Listener
 from .visit import Visit
@@ -62,8 +63,6 @@ def _lock_of(visit: Visit, stack: ExitStack) -> MigrationLock | None:
     assert engine is not None
     try:
         return stack.enter_context(facts_of(engine.dialect.name).lock(engine, *_name_of(context)))
-    except sa.exc.DBAPIError as error:
-        raise connection_error(error, Database(visit.bind_key, engine, sa.MetaData())) from error
     except UnusableLockError as error:
         raise ReadOnlyDatabaseError(
             f"Database '{visit.key}' cannot be locked: {error}.",
@@ -71,6 +70,10 @@ def _lock_of(visit: Visit, stack: ExitStack) -> MigrationLock | None:
             "work, and use '--no-lock'.",
             database=visit.key,
         ) from error
+    except Exception as error:
+        if not is_from_driver(error, engine):
+            raise
+        raise connection_error(error, Database(visit.bind_key, engine, sa.MetaData())) from error
 
 
 def _name_of(context: MigrationContext) -> tuple[str | None, str]:

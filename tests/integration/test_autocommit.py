@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import flask_dbmigrate
+from flask_dbmigrate import DatabaseAccessError
+from flask_dbmigrate import DatabaseUnavailableError
 from flask_dbmigrate import DBMigrateError
 from flask_dbmigrate import HalfAppliedError
 from flask_dbmigrate import MigrationError
@@ -415,3 +417,35 @@ def test_sqlite_goes_on(begin: Begin, sqlite_url: str) -> None:
     )
     place.fails()
     assert place.rows() == [(1, 101)]
+
+
+@pytest.mark.parametrize(
+    ("driver", "lock"), [("psycopg", True), ("psycopg", False), ("asyncpg", True)]
+)
+def test_pooler_that_allows_no_transactions(
+    begin: Begin,
+    postgresql_server: servers.PostgreSQL,
+    statement_mode_port: int,
+    driver: str,
+    lock: bool,
+) -> None:
+    """Behind a pooler in statement mode nothing is written; the error says how to get past it."""
+    with postgresql_server.database(driver) as url:
+        pooled = sa.make_url(url).set(host="127.0.0.1", port=statement_mode_port)
+        place = begin(in_autocommit(pooled.render_as_string(hide_password=False)))
+        with pytest.raises(DatabaseAccessError, match="transaction blocks not allowed") as caught:
+            flask_dbmigrate.upgrade(lock=lock, wait=0)
+        assert caught.value.hint.startswith("Set 'DBMIGRATE_URL' to a way past the pooler, or ")
+        assert place.tables(url) == set()
+
+
+def test_pooler_whose_words_are_lost(
+    begin: Begin, postgresql_server: servers.PostgreSQL, statement_mode_port: int
+) -> None:
+    """pg8000 only tells that the connection was closed, and not as SQLAlchemy does."""
+    with postgresql_server.database("pg8000") as url:
+        pooled = sa.make_url(url).set(host="127.0.0.1", port=statement_mode_port)
+        place = begin(in_autocommit(pooled.render_as_string(hide_password=False)))
+        with pytest.raises(DatabaseUnavailableError, match="cannot be reached: network error"):
+            flask_dbmigrate.upgrade(wait=0)
+        assert place.tables(url) == set()

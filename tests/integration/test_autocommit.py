@@ -400,6 +400,20 @@ def test_only_the_script_that_says_so(begin: Begin, postgresql_url: str) -> None
     assert (place.at(), place.rows()) == (["bbb"], [(1, 101, None)])
 
 
+@pytest.mark.parametrize("url", ["sqlite_url", "postgresql_url", "mysql_url"])
+def test_another_connection(begin: Begin, request: pytest.FixtureRequest, url: str) -> None:
+    """Another connection of the script sees what was done before, and does not wait for it."""
+    place = begin(in_autocommit(request.getfixturevalue(url)))
+    other = [
+        "from flask import current_app",
+        "with current_app.extensions['migrate'].db.engine.connect() as connection:",
+        "    connection.exec_driver_sql('UPDATE t SET n = n + 1, a = 1')",
+    ]
+    place.revision("bbb", "aaa", upgrade=[ADD, COUNT, *other, COUNT, FAIL])
+    place.fails()
+    assert place.rows() == [(1, 102, 1)]
+
+
 def test_sqlite_goes_on(begin: Begin, sqlite_url: str) -> None:
     """On SQLite, too, what a transaction refuses runs as it did."""
     place = begin(in_autocommit(sqlite_url))

@@ -26,7 +26,7 @@ class Autocommit:
         self, connection: sa.Connection, begin: t.Callable[[], None] = lambda: None
     ) -> None:
         self._connection = connection
-        self._begin = begin
+        self.begin = begin
         self.was_on = _is_on(connection)
 
     def start(self) -> None:
@@ -48,17 +48,21 @@ class Autocommit:
         if self.was_on and not self._connection.in_transaction():
             self._switch("AUTOCOMMIT")
 
-    def enter(self) -> None:
-        """Commit, and have no transactions."""
+    def commit(self) -> None:
+        """Commit, though what SQLAlchemy takes for a transaction goes on."""
         connection: t.Any = self._connection
         connection.dispatch.commit(connection)
         connection.connection.commit()
+
+    def enter(self) -> None:
+        """Commit, and have no transactions."""
+        self.commit()
         self._switch("AUTOCOMMIT")
 
     def leave(self) -> None:
         """Have transactions, of the level that the session has."""
         self._switch(self._level)
-        self._begin()
+        self.begin()
 
     def _switch(self, level: t.Any) -> None:
         connection: t.Any = self._connection

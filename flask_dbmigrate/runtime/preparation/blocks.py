@@ -1,10 +1,11 @@
-"""Puts statements that cannot be part of a transaction into AUTOCOMMIT, where they were before."""
+"""Keeps what worked in AUTOCOMMIT and does not in a transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
+import threading
 import typing as t
 
 from alembic.runtime.migration import MigrationContext
@@ -18,12 +19,13 @@ from .autocommit import Autocommit
 
 
 class Blocks:
-    """Executes such statements as in an ``autocommit_block()``, which commits what is before it.
+    """Commits before statements that cannot be part of a transaction, and those of ``db.session``.
 
-    Alembic's own fails in a transaction that env.py has begun.
+    The former are executed as in an ``autocommit_block()``; Alembic's own fails in a transaction
+    that env.py has begun.
 
     :param connection: env.py's own.
-    :param autocommit: Where it was found in AUTOCOMMIT; others go on to refuse such statements.
+    :param autocommit: Whether it was found in AUTOCOMMIT; others behave as they always did.
     :param is_allowed: Whether anything may commit.
     """
 
@@ -34,7 +36,8 @@ class Blocks:
         self._autocommit = autocommit
         self._is_on = autocommit.was_on and is_allowed
         self._facts = facts_of(connection.dialect.name)
-        self._has_intercepted = False
+        self._thread = threading.get_ident()
+        self._has_intercepted = self._has_made_way = False
         self._cursor: t.Any = None
 
     def need(self, statement: str) -> bool:
@@ -83,9 +86,22 @@ class Blocks:
                 sa.event.remove(engine, name, function)
 
     def _before(self, connection: sa.Connection, cursor: t.Any, statement: str, *_: t.Any) -> None:
-        if connection is self._connection and self.need(statement):
+        if connection is not self._connection:
+            self._make_way()
+            return
+        if self._has_made_way:
+            self._has_made_way = False
+            self._autocommit.begin()
+        if self.need(statement):
             self._autocommit.enter()
             self._cursor = cursor
+
+    def _make_way(self) -> None:
+        """Commit for another connection of the script's, which would wait for this one for ever."""
+        is_of_script = threading.get_ident() == self._thread
+        if is_of_script and self._connection.in_transaction() and not self._has_made_way:
+            self._autocommit.commit()
+            self._has_made_way = True
 
     def _after(self, connection: sa.Connection, cursor: t.Any, *_: t.Any) -> None:
         if cursor is self._cursor:

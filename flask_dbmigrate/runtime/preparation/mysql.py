@@ -26,6 +26,7 @@ from .base import Conflict
 from .base import is_own
 from .base import Preparation
 from .blockers import sessions_of_this_process
+from .blocks import Blocks
 from .statements import DDL
 from .statements import Housekeeping
 
@@ -76,6 +77,7 @@ class MySQLTimeouts(Preparation):
             )
         self.connection = connection
         self._autocommit = Autocommit(connection)
+        self._blocks = Blocks(connection, self._autocommit, is_allowed=True)
         self.facts = facts_of(connection.dialect.name)
         self._lock_timeout = settings.ddl_lock_timeout or 0
         self._statement_timeout = settings.statement_timeout or 0
@@ -111,6 +113,9 @@ class MySQLTimeouts(Preparation):
         if not self._has_intercepted:
             _alembic.intercept_statements(context, self._persist)
             self._has_intercepted = True
+
+    def listening(self) -> t.ContextManager[None]:
+        return self._blocks.listening()
 
     def finish(self) -> None:
         if self._lock_timeout:

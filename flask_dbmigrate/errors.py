@@ -297,16 +297,24 @@ class DatabaseUnavailableError(DBMigrateError):
     :param url: Its URL, without its password.
     :param is_transient: Whether it may be there in a moment: the connection was refused, the
         server is starting, or its name is not known yet.
+    :param was_connected: Whether it was there, and the connection was lost.
     """
 
     exit_code = 69  # EX_UNAVAILABLE of sysexits.h
 
     def __init__(
-        self, message: str, *, hint: str = "", url: str = "", is_transient: bool = False
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        url: str = "",
+        is_transient: bool = False,
+        was_connected: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.url = url
         self.is_transient = is_transient
+        self.was_connected = was_connected
 
 
 class LockNotAcquiredError(DBMigrateError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flask_dbmigrate.dialects import has_own_connections
 from flask_dbmigrate.runtime.result import DatabaseResult
 from flask_dbmigrate.runtime.runner import TurnTakenError
 from flask_dbmigrate.runtime.visit import Visit
@@ -58,12 +57,5 @@ def _look(workspace: Workspace) -> Iterable[DatabaseResult]:
 
 
 def _glance(visit: Visit) -> tuple[()]:
-    """Leave no connection in the application's pool: it would be shared by forked workers.
-
-    Those of asyncio are closed with their event loop anyway.
-    """
-    connection = visit.context.connection
-    assert connection is not None
-    if has_own_connections(connection.engine) and not connection.dialect.is_async:
-        connection.detach()
+    """Look at nothing but where the database stands."""
     return ()

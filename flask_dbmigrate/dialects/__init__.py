@@ -11,11 +11,14 @@ from .base import ConnectionProblem as ConnectionProblem
 from .base import DialectFacts as DialectFacts
 from .base import ExtensionObjects as ExtensionObjects
 from .base import Refusal as Refusal
+from .connections import closed_when_returned as closed_when_returned
+from .connections import closing_even_if_lost as closing_even_if_lost
 from .connections import has_own_connections as has_own_connections
 from .connections import is_autocommit as is_autocommit
 from .connections import OWN as OWN
 from .connections import OWN_TEXT as OWN_TEXT
 from .connections import separate_connection as separate_connection
+from .connections import was_lost as was_lost
 from .locks import MigrationLock as MigrationLock
 from .locks import UnusableLockError as UnusableLockError
 from .statements import beginning_with as beginning_with

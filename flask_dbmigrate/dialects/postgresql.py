@@ -59,6 +59,12 @@ _REFUSED_IN_TRANSACTION = {
 _POOLS_STATEMENTS = "statement pooling mode"
 """PgBouncer says that it allows no transactions; psycopg2 and pg8000 do not pass it on."""
 
+_GOING_DOWN = {
+    "57P01",  # admin_shutdown
+    "57P02",  # crash_shutdown
+    "57P03",  # cannot_connect_now
+}
+
 _NOT_YET = (
     "Connection refused|No such file|the database system is|could not translate host name"
     "|server closed the connection|failed to resolve host|name or service not known"
@@ -170,7 +176,7 @@ class PostgreSQL(DialectFacts):
     def is_transient(self, error: BaseException) -> bool:
         code = _report_of(error).sqlstate
         if code is not None:
-            return code == "57P03"  # cannot_connect_now
+            return code in _GOING_DOWN
         return super().is_transient(error) or re.search(_NOT_YET, str(error)) is not None
 
     def remedy_for(self, error: BaseException) -> str:

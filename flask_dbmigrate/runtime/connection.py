@@ -14,9 +14,11 @@ from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import forget_event_loop
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.databases import without_secrets
+from flask_dbmigrate.dialects import closing_even_if_lost
 from flask_dbmigrate.dialects import ConnectionProblem
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import separate_connection
+from flask_dbmigrate.dialects import was_lost
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DatabaseAccessError
 from flask_dbmigrate.errors import DatabaseUnavailableError
@@ -36,7 +38,7 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
         if not is_from_driver(error, database.engine):
             raise
         raise connection_error(error, database) from error
-    with connection:
+    with closing_even_if_lost(connection):
         yield connection
 
 
@@ -51,7 +53,7 @@ def run_separately(engine: sa.Engine, work: t.Callable[[sa.Connection], object])
 
 
 def is_from_driver(error: Exception, engine: sa.Engine) -> bool:
-    """Tell whether connecting failed in the driver.
+    """Tell whether an error comes from the driver.
 
     SQLAlchemy does not wrap all that asyncpg raises, and pg8000 falls over a missing password.
     """
@@ -128,8 +130,27 @@ def _wait_for_aiosqlite() -> None:
             thread.join(1)
 
 
+def connection_lost(error: BaseException, key: str, engine: sa.Engine) -> DatabaseUnavailableError:
+    """Say that a connection was lost while nothing was changed: it can be done once more."""
+    original = getattr(error, "orig", None)
+    said = (
+        ""
+        if original is None
+        else f": {facts_of(engine.dialect.name).message(original).rstrip('.')}"
+    )
+    return DatabaseUnavailableError(
+        f"The connection to database '{key}' was lost{without_secrets(said, engine.url)}.",
+        hint="Run the command again.",
+        url=safe_url(engine.url),
+        is_transient=True,
+        was_connected=True,
+    )
+
+
 def connection_error(error: Exception, database: Database) -> DBMigrateError:
     """Say why a connection to a database could not be made."""
+    if was_lost(error):
+        return connection_lost(error, database.key, database.engine)
     original = getattr(error, "orig", None) or error
     facts = facts_of(database.engine.dialect.name)
     url = safe_url(database.engine.url)

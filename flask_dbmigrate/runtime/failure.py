@@ -20,6 +20,7 @@ from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import separate_connection
+from flask_dbmigrate.dialects import was_lost
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DatabaseUnavailableError
 from flask_dbmigrate.errors import DBMigrateError
@@ -32,6 +33,7 @@ from flask_dbmigrate.wording import shortened
 from flask_dbmigrate.wording import words_of
 
 from .connection import connection_error
+from .connection import connection_lost
 from .journal import Journal
 from .offline import explain_offline
 from .preparation import RefusedError
@@ -59,6 +61,9 @@ def explain_failure(
             f"All connections to the database are in use: {error}.",
             hint="Close those that this process holds, or enlarge its pool.",
         )
+    is_unchanged = recorder.is_look or not (visit and visit.is_done)
+    if visit is not None and visit.engine is not None and is_unchanged and was_lost(error):
+        return connection_lost(error, visit.key, visit.engine)
     if isinstance(error, (sa.exc.DBAPIError, RefusedError)):
         statement = error.statement if isinstance(error, sa.exc.DBAPIError) else None
         if visit is None and isinstance(error, sa.exc.DBAPIError) and statement is None:
@@ -181,6 +186,8 @@ def _remedy(error: BaseException, visit: Visit | None) -> str:
 
 
 def _hint(error: BaseException, visit: Visit | None) -> str:
+    if was_lost(error):
+        return "Run the command again."
     if remedy := _remedy(error, visit):
         return f"{remedy}, and run the command again."
     if isinstance(error, sa.exc.DBAPIError) and re.search(_LEFT_BY_BATCH, str(error.orig)):
@@ -216,6 +223,8 @@ def _said(error: BaseException, visit: Visit | None) -> str:
         return facts_of(name).message(error.orig).rstrip(".")
     if _alembic.lacks_constraint_name(error):
         return "A constraint has no name, and needs one there"
+    if was_lost(error):
+        return "the connection was lost"
     text = words_of(error).rstrip(".")
     if isinstance(error, RefusedError | NothingDoneError):
         return text

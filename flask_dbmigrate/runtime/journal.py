@@ -25,6 +25,7 @@ from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.dialects import OWN
 from flask_dbmigrate.dialects import OWN_TEXT
 from flask_dbmigrate.dialects import separate_connection
+from flask_dbmigrate.dialects import was_lost
 from flask_dbmigrate.errors import ConfigurationError
 
 from .own_tables import all_columns
@@ -278,6 +279,8 @@ class Journal:
                     self._table.create(separate, checkfirst=True)
                     separate.commit()
         except sa.exc.DBAPIError as error:
+            if was_lost(error):
+                raise
             said = self._facts.message(error.orig or error).rstrip(".")
             raise ConfigurationError(
                 f"The journal '{self._table.name}' cannot be created: {said}.",

@@ -34,15 +34,35 @@ Locks = Mapping[str, MigrationLock]
 """The locks that a run holds, by the keys of the databases."""
 
 
+class Patience:
+    """How long a run still waits for others, those of its own process included.
+
+    :param seconds: How long from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    @contextmanager
+    def spent(self) -> Iterator[None]:
+        """Have less of it in the end by what time has passed."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds = max(0, self.seconds - (time.monotonic() - began))
+
+
 @contextmanager
-def locked(visits: Iterable[Visit], *, timeout: float, listener: Listener) -> Iterator[Locks]:
+def locked(visits: Iterable[Visit], *, patience: Patience, listener: Listener) -> Iterator[Locks]:
     """Hold the migration locks of these databases, as far as their DBMS have one.
 
     All runs lock them in the same order, so that no two wait for each other.
 
     :param visits: What was seen of the databases.
-    :param timeout: How long to wait for each, in seconds.
+    :param patience: How long to wait.
     :raises LockNotAcquiredError: if one is not free in time.
+    :raises DatabaseUnavailableError: if the connection is lost meanwhile.
     """
     with ExitStack() as stack:
         locks: dict[str, MigrationLock] = {}
@@ -53,7 +73,8 @@ def locked(visits: Iterable[Visit], *, timeout: float, listener: Listener) -> It
                 listener.lock_missing(visit.key)
                 continue
             if lock not in locks.values():  # on SQLite one may be for several version tables
-                _wait_for(lock, visit.key, timeout, listener)
+                with patience.spent(), _errors_explained(visit):
+                    _wait_for(lock, visit.key, patience.seconds, listener)
             locks[visit.key] = lock
         yield locks
 
@@ -62,7 +83,9 @@ def _lock_of(visit: Visit, stack: ExitStack) -> MigrationLock | None:
     engine, context = visit.engine, visit.context
     assert engine is not None
     try:
-        return stack.enter_context(facts_of(engine.dialect.name).lock(engine, *_name_of(context)))
+        with _errors_explained(visit):
+            lock = facts_of(engine.dialect.name).lock(engine, *_name_of(context))
+            return stack.enter_context(lock)
     except UnusableLockError as error:
         raise ReadOnlyDatabaseError(
             f"Database '{visit.key}' cannot be locked: {error}.",
@@ -70,6 +93,14 @@ def _lock_of(visit: Visit, stack: ExitStack) -> MigrationLock | None:
             "work, and use '--no-lock'.",
             database=visit.key,
         ) from error
+
+
+@contextmanager
+def _errors_explained(visit: Visit) -> Iterator[None]:
+    engine = visit.engine
+    assert engine is not None
+    try:
+        yield
     except Exception as error:
         if not is_from_driver(error, engine):
             raise

@@ -124,9 +124,9 @@ def applied_checksums(context: MigrationContext) -> dict[str, str]:
     is_applied = (table.c.direction != "downgrade") & table.c.status.not_in(_NOT_APPLIED)
     query = sa.select(table.c.revision, table.c.checksum).where(is_applied).order_by(table.c.id)
     with suppress(sa.exc.SQLAlchemyError), harmless(context):
-        if sa.inspect(connection).has_table(table.name, table.schema):
-            rows: t.Sequence[t.Any] = connection.execute(query).all()
-            return dict(rows)
+        if has_table(connection, table):
+            _, rows = rows_of(connection, query)
+            return {row.revision: row.checksum for row in rows}
     return {}
 
 

@@ -22,6 +22,7 @@ from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import without_secrets
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import separate_connection
+from flask_dbmigrate.dialects import was_lost
 from flask_dbmigrate.script.checksum import Checksum
 from flask_dbmigrate.wording import shortened
 
@@ -165,11 +166,13 @@ class LogWriter:
         try:
             yield
         except Exception as error:  # drivers raise more than SQLAlchemy knows of
+            connection = self._context.connection
+            assert connection is not None
+            if was_lost(error) and not connection.closed:
+                raise  # the steps cannot run either
             self._is_on = False
             original = getattr(error, "orig", None) or error
             reason = facts_of(self._context.dialect.name).message(original).rstrip(".")
-            connection = self._context.connection
-            assert connection is not None
             self._tell(without_secrets(reason, connection.engine.url))
 
 

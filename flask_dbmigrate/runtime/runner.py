@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+import os
 import threading
 import typing as t
 
@@ -16,8 +17,10 @@ from alembic.script import ScriptDirectory
 from flask_dbmigrate.config import read_settings
 from flask_dbmigrate.databases import Database
 from flask_dbmigrate.databases import databases_of
+from flask_dbmigrate.dialects import closed_when_returned
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DBMigrateError
+from flask_dbmigrate.errors import LockNotAcquiredError
 from flask_dbmigrate.script.directory import require_complete
 from flask_dbmigrate.script.directory import runs_event_loop
 from flask_dbmigrate.state import answering
@@ -33,6 +36,7 @@ from .failure import explain_failure
 from .interruption import Stopped
 from .interruption import stops_raised
 from .locking import locked
+from .locking import Patience
 from .locking import require_held
 from .offline import nothing_executed
 from .recorder import Recorder
@@ -45,6 +49,16 @@ from .visit import Visit
 from .waiting import until_available
 
 _env_py = threading.Lock()  # Alembic's context is a module global
+
+
+def _forget_threads() -> None:
+    """Let a process that was forked while a thread migrated not wait for that: it has none."""
+    global _env_py
+    _env_py = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class TurnTakenError(Exception):
@@ -75,7 +89,8 @@ def run_environment(
     """
     run = _Run(state, config, directory, context_options)
     recorder = run.recorder(plan, listener, is_known=is_known)
-    return run.in_turn(lambda: run.visit(recorder), patience=patience)
+    turn = None if patience is None else Patience(patience)
+    return run.in_turn(lambda: run.visit(recorder), patience=turn)
 
 
 def run_locked(
@@ -109,12 +124,12 @@ def run_locked(
     recorder.heeds_journal = heeds_journal
     recorder.may_resume = resumes_unlocked
     visit = partial(run.visit, recorder)
+    patience = Patience(settings.lock_timeout or 0)
     announcer = Announcer(state.app, None if run.is_offline else command)
     recorder.after_commit = announcer.revision_done
 
     def lock_and_run(looked: list[Visit]) -> list[Visit]:
-        assert settings.lock_timeout is not None
-        with locked(looked, timeout=settings.lock_timeout, listener=listener) as locks:
+        with locked(looked, patience=patience, listener=listener) as locks:
             recorder.before_step = partial(require_held, locks)
             recorder.may_resume = bool(settings.resume)
             return unlocked()
@@ -128,7 +143,15 @@ def run_locked(
     is_guarded = settings.lock and not run.is_left_to_env
     guarded = partial(run.if_due, recorder, lock_and_run, always=always)
     work = guarded if is_guarded else unlocked
-    return run.in_turn(lambda: until_available(work, seconds=settings.wait or 0, listener=listener))
+    until_done = partial(until_available, work, seconds=settings.wait or 0, listener=listener)
+    try:
+        return run.in_turn(until_done, patience=patience)
+    except TurnTakenError as error:
+        raise LockNotAcquiredError(
+            "Another thread of this process is still at work on a database, after "
+            f"{settings.lock_timeout:.0f} s of waiting.",
+            hint="Try again when it has finished, or raise '--lock-timeout'.",
+        ) from error
 
 
 class _Run:
@@ -167,7 +190,7 @@ class _Run:
         )
 
     def in_turn(
-        self, work: t.Callable[[], list[Visit]], *, patience: float | None = None
+        self, work: t.Callable[[], list[Visit]], *, patience: Patience | None = None
     ) -> list[Visit]:
         """Do some work when no other thread runs env.py, and where asyncio engines connect."""
         if running.get() is not None:
@@ -177,7 +200,13 @@ class _Run:
             )
         state = self.state
         engines = [] if self.is_left_to_env else [found.engine for found in self.databases]
-        with _turn(patience), answering(state), _options_kept(state), _application_logging_kept():
+        with (
+            _turn(patience),
+            answering(state),
+            _options_kept(state),
+            _application_logging_kept(),
+            closed_when_returned(engines),
+        ):
             return run_with_event_loop(work, engines)
 
     def if_due(
@@ -257,14 +286,18 @@ class _Run:
 
 
 @contextmanager
-def _turn(patience: float | None) -> t.Iterator[None]:
+def _turn(patience: Patience | None) -> t.Iterator[None]:
     """Have env.py for this thread alone."""
-    if not _env_py.acquire(timeout=-1 if patience is None else patience):
+    turn = _env_py  # a process that is forked meanwhile has another one
+    with nullcontext() if patience is None else patience.spent():
+        seconds = -1 if patience is None else min(patience.seconds, threading.TIMEOUT_MAX)
+        is_ours = turn.acquire(timeout=seconds)
+    if not is_ours:
         raise TurnTakenError
     try:
         yield
     finally:
-        _env_py.release()
+        turn.release()
 
 
 def _databases(state: MigrateState) -> tuple[Database, ...]:

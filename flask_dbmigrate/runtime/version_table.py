@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import safe_url
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import was_lost
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.errors import DatabaseAccessError
 
@@ -74,6 +75,8 @@ def _create(
         with harmless(context):
             connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
     except sa.exc.DBAPIError as error:
+        if was_lost(error):
+            raise
         if sa.inspect(connection).has_schema(schema):  # a run with another table was faster
             return
         said = facts_of(connection.dialect.name).message(error.orig or error).rstrip(".")

@@ -20,16 +20,22 @@ def until_available(
 ) -> ResultT:
     """Do some work, and do it again while a database refuses connections or is starting up.
 
+    One that is lost after it was there for longer than that is awaited anew.
+
     :param seconds: How long to wait.
     :raises DatabaseUnavailableError: if it is not there by then, or if waiting does not help.
     """
     deadline = time.monotonic() + seconds
     is_told = False
     while True:
+        began = time.monotonic()
         try:
             return work()
         except DatabaseUnavailableError as error:
-            if not error.is_transient or time.monotonic() >= deadline:
+            now = time.monotonic()
+            if error.was_connected and now - began > seconds:
+                deadline, is_told = now + seconds, False
+            if not error.is_transient or now >= deadline:
                 raise
             if not is_told:
                 listener.database_awaited(error.message)

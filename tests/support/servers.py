@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import os
 from pathlib import Path
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -173,7 +174,7 @@ def postgresql(folder: Path) -> Iterator[PostgreSQL]:
 @contextmanager
 def own_postgresql(folder: Path) -> Iterator[sa.URL]:
     """Start a PostgreSQL that really asks for the password."""
-    url, serve = _postgresql_cluster(folder)
+    url, serve = postgresql_cluster(folder)
     with serve():
         yield url
 
@@ -184,7 +185,7 @@ def postgresql_replica(folder: Path, *statements: str) -> Iterator[sa.URL]:
 
     :param statements: Run before, while it can be written to.
     """
-    url, serve = _postgresql_cluster(folder)
+    url, serve = postgresql_cluster(folder)
     with serve():
         Server(url, quote='"').execute(*statements)
     (folder / "data" / "standby.signal").touch()
@@ -192,7 +193,12 @@ def postgresql_replica(folder: Path, *statements: str) -> Iterator[sa.URL]:
         yield url
 
 
-def _postgresql_cluster(folder: Path) -> tuple[sa.URL, t.Callable[[], t.ContextManager[None]]]:
+Cluster = tuple[sa.URL, t.Callable[[], t.ContextManager[None]]]
+"""An administrator's URL, and what runs the server, as often as one likes."""
+
+
+def postgresql_cluster(folder: Path) -> Cluster:
+    """Make a PostgreSQL that really asks for the password."""
     initdb = _binary("initdb", *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
     data, secret, port = folder / "data", folder / "password", free_port()
     secret.write_text(PASSWORD)
@@ -212,7 +218,7 @@ def _postgresql_cluster(folder: Path) -> tuple[sa.URL, t.Callable[[], t.ContextM
 
     @contextmanager
     def serve() -> Iterator[None]:
-        with _running(command, port, cwd=folder, **account):
+        with _running(command, port, stop=signal.SIGINT, cwd=folder, **account):
             _wait_until_ready(url)  # it listens before
             yield
 
@@ -259,6 +265,16 @@ def own_mysql(folder: Path, *options: str) -> Iterator[MySQL]:
 
     :param options: More options of ``mariadbd``.
     """
+    url, serve = mysql_cluster(folder, *options)
+    with serve():
+        yield MySQL(url)
+
+
+def mysql_cluster(folder: Path, *options: str) -> Cluster:
+    """Make a MariaDB.
+
+    :param options: More options of ``mariadbd``.
+    """
     install, server = _binary("mariadb-install-db"), _binary("mariadbd", Path("/usr/sbin"))
     data, port = folder / "data", free_port()
     account = _account("mysql", folder)
@@ -278,8 +294,8 @@ def own_mysql(folder: Path, *options: str) -> Iterator[MySQL]:
         f"--socket={folder / 'socket'}",
         *options,
     ]
-    with _running(command, port, cwd=folder, **account):
-        yield MySQL(sa.URL.create("mysql", "root", None, "127.0.0.1", port, "mysql"))
+    url = sa.URL.create("mysql+pymysql", "root", None, "127.0.0.1", port, "mysql")
+    return url, lambda: _running(command, port, cwd=folder, **account)
 
 
 def is_listening(port: int) -> bool:
@@ -324,7 +340,9 @@ def _account(name: str, folder: Path) -> dict[str, t.Any]:
 
 
 @contextmanager
-def _running(command: list[t.Any], port: int, **options: t.Any) -> Iterator[None]:
+def _running(
+    command: list[t.Any], port: int, *, stop: int = signal.SIGTERM, **options: t.Any
+) -> Iterator[None]:
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
     )
@@ -336,5 +354,5 @@ def _running(command: list[t.Any], port: int, **options: t.Any) -> Iterator[None
             time.sleep(0.05)  # no event tells that a server listens
         yield
     finally:
-        process.terminate()
+        process.send_signal(stop)
         process.wait(30)

@@ -146,7 +146,10 @@ class MySQLTimeouts(Preparation):
             self._is_limited = is_limited
             whole_seconds = max(1, round(self._lock_timeout))  # the least that the server takes
             value = whole_seconds if is_limited else self._found["lock_wait_timeout"]
-            self._set("lock_wait_timeout", value)
+            try:
+                self._set("lock_wait_timeout", value)
+            except sa.exc.DBAPIError as error:  # the driver's own tells SQLAlchemy of a lost one
+                raise error.orig or error from None
 
     def _set(self, name: str, value: t.Any) -> None:
         self.connection.exec_driver_sql(f"SET SESSION {name} = {value}", execution_options=OWN)

@@ -65,8 +65,8 @@ for _ in range(2):
 UNTIL_TOLD = [
     "import pathlib, time",
     "pathlib.Path('running').touch()",
-    "while not pathlib.Path('go').exists():",
-    "    time.sleep(0.05)",
+    "for _ in range(600):",
+    "    time.sleep(0 if pathlib.Path('go').exists() else 0.05)",
 ]
 
 

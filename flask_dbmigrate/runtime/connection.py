@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 import threading
 import typing as t
 
@@ -92,18 +93,36 @@ def run_with_event_loop(work: t.Callable[[], ResultT], engines: t.Iterable[sa.En
     """Call a function in which engines of asyncio connect as all others do.
 
     :param engines: The engines it may use; without one of asyncio among them it is just called.
-    :raises ConfigurationError: in a thread whose event loop is running.
+    :raises ConfigurationError: in a thread whose event loop is running, or without greenlet.
     """
     if in_event_loop.get() or not any(engine.dialect.is_async for engine in engines):
         return work()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        _require_greenlet()
         return asyncio.run(_with_greenlet(work))
     raise ConfigurationError(
         "The database has an engine of asyncio, and the event loop of this thread is running.",
         hint="Call it in another thread: 'await asyncio.to_thread(upgrade)'; or hand in a "
         "connection through 'AsyncConnection.run_sync()'.",
+    )
+
+
+def _require_greenlet() -> None:
+    """Check that there is what SQLAlchemy needs for asyncio and, from 2.1 on, does not bring."""
+    try:
+        import_module("greenlet")
+    except ImportError as error:
+        raise lacks_greenlet(str(error)) from error
+
+
+def lacks_greenlet(said: str) -> ConfigurationError:
+    """Say that engines of asyncio cannot be used."""
+    return ConfigurationError(
+        "The database has an engine of asyncio, and the package 'greenlet', which SQLAlchemy needs "
+        f"for it, cannot be imported: {said.rstrip('.')}.",
+        hint="Install it: pip install greenlet",
     )
 
 

@@ -34,6 +34,7 @@ from flask_dbmigrate.wording import words_of
 
 from .connection import connection_error
 from .connection import connection_lost
+from .connection import lacks_greenlet
 from .journal import Journal
 from .offline import explain_offline
 from .preparation import RefusedError
@@ -344,6 +345,8 @@ def _environment_failed(error: BaseException, recorder: Recorder) -> DBMigrateEr
             f"'{shorten(path)}' gives {twice[1]} twice: 'Migrate' has it, too.",
             hint=f"Remove {twice[1]} from 'context.configure()' there, and give it to 'Migrate'.",
         )
+    if isinstance(error, ImportError | ValueError) and "greenlet" in str(error):
+        return lacks_greenlet(words_of(error))  # env.py has an event loop of its own
     if _is_from_run(error, path):
         place = traceback.extract_tb(error.__traceback__)[-1]
         return MigrationError(

@@ -13,6 +13,7 @@ from alchemical.aio import Model
 from alembic import command
 from flask import Flask
 from harness import ALL_OUR_TABLES
+from harness import Project
 import pytest
 import servers
 import sqlalchemy as sa
@@ -210,6 +211,42 @@ def test_engine_in_use(app: Flask, url: str) -> None:
     with app.app_context():
         asyncio.run(main())
     assert len(opened) > 2, "listeners of the engine see the connections of a run"
+
+
+OWN_LOOP = ENV_PY_WITH_ASYNCIO.replace(
+    "db.get_engine()", "__import__('sqlalchemy.ext.asyncio').ext.asyncio.AsyncEngine(db.engine)"
+)
+WITHOUT_GREENLET = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "greenlet":
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+@pytest.mark.parametrize("env_py", [None, OWN_LOOP], ids=["ours", "own loop"])
+def test_without_greenlet(tmp_path: Path, env_py: str | None) -> None:
+    """SQLAlchemy needs it for asyncio, and does not always bring it; nothing else does."""
+    project = Project(tmp_path / "project", "sqlite:///test.db")
+    project.db("init")
+    project.revision("aaa")
+    (project.folder / "sitecustomize.py").write_text(WITHOUT_GREENLET)
+    env = {"PYTHONPATH": str(project.folder)}
+    assert project.db("upgrade", env=env) == ""
+    project.url = "sqlite+aiosqlite:///test.db"
+    project.write_app()
+    if env_py is not None:
+        (project.folder / "migrations" / "env.py").write_text(env_py)
+    for name in ("upgrade", "status"):
+        what, remedy = project.fails(name, exit_code=2, env=env).splitlines()
+        assert what.startswith(
+            "Error: The database has an engine of asyncio, and the package 'gree"
+        )
+        assert remedy == "Install it: pip install greenlet"
 
 
 def test_running_event_loop(app: Flask, url: str) -> None:

@@ -51,7 +51,7 @@ command.upgrade(Config("migrations/alembic.ini"), "head")
 }
 """Modules that are run as commands."""
 
-ERROR = "PendingRevisionsError: Database 'default' is not up to date: 1 revision is pending ('aaa')"
+ERROR = "Error: Database 'default' is not up to date: 1 revision is pending ('aaa')"
 
 
 @pytest.fixture

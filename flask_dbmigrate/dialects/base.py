@@ -209,6 +209,13 @@ class DialectFacts:
         """Tell whether a connection was put into AUTOCOMMIT, as far as its driver knows that."""
         return False
 
+    def without_prepared_statements(self, connection: sa.Connection) -> t.ContextManager[None]:
+        """Keep a driver from preparing statements that a run repeats.
+
+        Behind a pooler another client's statement of the same name may be there already.
+        """
+        return nullcontext()
+
     def kind(self, statement: str) -> Kind:
         """Tell how a statement takes part in a transaction."""
         return Kind.TRANSACTIONAL

@@ -210,6 +210,18 @@ class PostgreSQL(DialectFacts):
     def is_autocommit(self, dbapi_connection: t.Any) -> bool:
         return bool(getattr(dbapi_connection, "autocommit", False))
 
+    @contextmanager
+    def without_prepared_statements(self, connection: sa.Connection) -> Iterator[None]:
+        driver = driver_connection(connection.connection.dbapi_connection)
+        if (threshold := getattr(driver, "prepare_threshold", None)) is None:  # psycopg has one
+            yield
+            return
+        driver.prepare_threshold = None
+        try:
+            yield
+        finally:
+            driver.prepare_threshold = threshold
+
     def kind(self, statement: str) -> Kind:
         return postgresql_statements.kind(statement)
 

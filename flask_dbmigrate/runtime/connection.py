@@ -39,7 +39,8 @@ def connected(database: Database) -> t.Iterator[sa.Connection]:
         if not is_from_driver(error, database.engine):
             raise
         raise connection_error(error, database) from error
-    with closing_even_if_lost(connection):
+    unprepared = facts_of(connection.dialect.name).without_prepared_statements
+    with closing_even_if_lost(connection), unprepared(connection):
         yield connection
 
 

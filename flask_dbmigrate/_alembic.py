@@ -35,6 +35,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.mock import MockConnection
 
 from .errors import ScriptError
+from .wording import words_of
 
 
 class Step(t.Protocol):
@@ -280,10 +281,10 @@ def overlapping_heads(error: CommandError) -> tuple[str, str] | None:
 
 def lacks_constraint_name(error: BaseException) -> bool:
     """Tell whether an operation has failed because a constraint has no name."""
-    if isinstance(error, AssertionError):  # on MySQL
+    if isinstance(error, AssertionError | TypeError):  # on MySQL; TypeError: SQLAlchemy 2.0.16
         frames = traceback.extract_tb(error.__traceback__)
         return any(frame.name == "_mysql_drop_constraint" for frame in frames)
-    words = str(error)
+    words = words_of(error)
     return "constraint" in words.lower() and ("it has no name" in words or "have a name" in words)
 
 

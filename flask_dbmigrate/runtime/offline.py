@@ -114,6 +114,8 @@ def require_values(context: MigrationContext) -> None:
             return literal or str(super().render_literal_value(value, type_))
 
     dialect.statement_compiler = Compiler
+    if dialect.name == "postgresql":  # SQLAlchemy 2.0.16 takes it for an old one
+        dialect._backslash_escapes = False
 
 
 _Bytes = bytes | bytearray | memoryview

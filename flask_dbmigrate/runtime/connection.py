@@ -169,8 +169,6 @@ def connection_lost(error: BaseException, key: str, engine: sa.Engine) -> Databa
 
 def connection_error(error: Exception, database: Database) -> DBMigrateError:
     """Say why a connection to a database could not be made."""
-    if was_lost(error):
-        return connection_lost(error, database.key, database.engine)
     original = getattr(error, "orig", None) or error
     facts = facts_of(database.engine.dialect.name)
     url = safe_url(database.engine.url)
@@ -183,6 +181,8 @@ def connection_error(error: Exception, database: Database) -> DBMigrateError:
             hint=f"{remedy}, or correct {setting}.",
             url=url,
         )
+    if was_lost(error):
+        return connection_lost(error, database.key, database.engine)
     problem = facts.connection_problem(original)
     if problem is ConnectionProblem.CREDENTIALS:
         return DatabaseAccessError(

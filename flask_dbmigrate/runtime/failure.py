@@ -62,9 +62,10 @@ def explain_failure(
             f"All connections to the database are in use: {error}.",
             hint="Close those that this process holds, or enlarge its pool.",
         )
-    is_unchanged = recorder.is_look or not (visit and visit.is_done)
-    if visit is not None and visit.engine is not None and is_unchanged and was_lost(error):
-        return connection_lost(error, visit.key, visit.engine)
+    if visit is not None and visit.engine is not None and was_lost(error):
+        is_unchanged = recorder.is_look or not visit.is_done
+        if is_unchanged and not _remedy(error, visit):  # of a pooler that closes what it refuses
+            return connection_lost(error, visit.key, visit.engine)
     if isinstance(error, (sa.exc.DBAPIError, RefusedError)):
         statement = error.statement if isinstance(error, sa.exc.DBAPIError) else None
         if visit is None and isinstance(error, sa.exc.DBAPIError) and statement is None:

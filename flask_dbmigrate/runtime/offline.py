@@ -115,7 +115,7 @@ def require_values(context: MigrationContext) -> None:
 
     dialect.statement_compiler = Compiler
     if dialect.name == "postgresql":  # SQLAlchemy 2.0.16 takes it for an old one
-        dialect._backslash_escapes = False
+        t.cast(t.Any, dialect)._backslash_escapes = False
 
 
 _Bytes = bytes | bytearray | memoryview

@@ -216,6 +216,12 @@ class DialectFacts:
         """
         return nullcontext()
 
+    def set_isolation_level(
+        self, dialect: sa.Dialect, dbapi_connection: t.Any, level: t.Any
+    ) -> None:
+        """Set the isolation level of a connection, whatever it executes; AUTOCOMMIT is one."""
+        dialect.set_isolation_level(dbapi_connection, level)
+
     def kind(self, statement: str) -> Kind:
         """Tell how a statement takes part in a transaction."""
         return Kind.TRANSACTIONAL

@@ -193,6 +193,14 @@ class MySQL(DialectFacts):
         ask = getattr(driver, "get_autocommit", None)  # MySQL Connector has a property
         return bool(driver.autocommit if ask is None else ask())
 
+    def set_isolation_level(
+        self, dialect: sa.Dialect, dbapi_connection: t.Any, level: t.Any
+    ) -> None:
+        """For MySQL Connector older releases of SQLAlchemy know no AUTOCOMMIT."""
+        cursor = dbapi_connection.cursor()
+        cursor.execute(f"SET autocommit = {int(level == 'AUTOCOMMIT')}")
+        cursor.close()
+
     def kind(self, statement: str) -> Kind:
         return mysql_statements.kind(statement)
 

@@ -57,7 +57,10 @@ _REFUSED_IN_TRANSACTION = {
 }
 
 _POOLS_STATEMENTS = "statement pooling mode"
-"""PgBouncer says that it allows no transactions; psycopg2 and pg8000 do not pass it on."""
+"""PgBouncer says that it allows no transactions, and closes the connection.
+
+psycopg2 and pg8000 do not pass it on, and with psycopg another error may follow it.
+"""
 
 _GOING_DOWN = {
     "57P01",  # admin_shutdown
@@ -83,9 +86,15 @@ WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
 """
 
 
+# What others execute may be in characters that this connection cannot carry.
+_QUERY = """
+CASE current_setting('client_encoding') WHEN 'UTF8' THEN query
+ELSE regexp_replace(query, '[^\\x01-\\x7f]', '?', 'g') END AS query
+"""
+
 # PostgreSQL 15 documentation, section 9.26: "System Information Functions and Operators".
-_BLOCKERS = """
-SELECT pid, application_name, usename, state, query,
+_BLOCKERS = f"""
+SELECT pid, application_name, usename, state, {_QUERY},
     CAST(EXTRACT(epoch FROM clock_timestamp() - xact_start) AS integer) AS seconds
 FROM pg_catalog.pg_stat_activity
 WHERE pid = ANY(pg_catalog.pg_blocking_pids(CAST(:session AS integer)))
@@ -99,8 +108,8 @@ WHERE database = current_database()
 AND 0 = ANY(pg_catalog.pg_blocking_pids(CAST(:session AS integer)))
 """
 
-_ACTIVE = """
-SELECT pid, application_name, usename, state, query,
+_ACTIVE = f"""
+SELECT pid, application_name, usename, state, {_QUERY},
     CAST(EXTRACT(epoch FROM clock_timestamp() - query_start) AS integer) AS seconds
 FROM pg_catalog.pg_stat_activity
 WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
@@ -117,6 +126,10 @@ WHERE c.relname = :table AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
     ), ',')) AS name
 )
 """
+
+
+def _in_ascii(text: str) -> str:
+    return re.sub(r"[^\x01-\x7f]", "?", text)
 
 
 def _described(row: t.Any) -> str:
@@ -180,7 +193,7 @@ class PostgreSQL(DialectFacts):
         return super().is_transient(error) or re.search(_NOT_YET, str(error)) is not None
 
     def remedy_for(self, error: BaseException) -> str:
-        if _POOLS_STATEMENTS in str(error):
+        if _POOLS_STATEMENTS in f"{error} {error.__context__}":
             return "Set 'DBMIGRATE_URL' to a way past the pooler"
         is_full = _report_of(error).sqlstate == "53100"  # disk_full
         return "Make room on the server's disk" if is_full else ""
@@ -249,8 +262,9 @@ class PostgreSQL(DialectFacts):
         self, connection: sa.Connection, session: int | None, statement: str
     ) -> Blocker | None:
         """A pooler hides the numbers of sessions, so it is found by what it executes."""
+        statement = _in_ascii(statement)
         for row in connection.execute(sa.text(_ACTIVE)):
-            query = in_one_line(row.query)
+            query = _in_ascii(in_one_line(row.query))
             if query and (statement.startswith(query) or query.startswith(statement)):
                 return Blocker(row.pid, _described(row))
         return None

@@ -196,7 +196,9 @@ def fails_and_is_completed(place: Place) -> None:
 
 def test_with_each_driver(begin: Begin, database_url: str) -> None:
     """A revision that fails leaves nothing, or is resumed: what it changes is changed once."""
-    fails_and_is_completed(begin(in_autocommit(database_url)))
+    # for MySQL Connector older releases of SQLAlchemy know no such level
+    make = with_arguments if "mysqlconnector" in database_url else in_autocommit
+    fails_and_is_completed(begin(make(database_url)))
 
 
 @each_way
@@ -447,7 +449,7 @@ def test_pooler_that_allows_no_transactions(
     with postgresql_server.database(driver) as url:
         pooled = sa.make_url(url).set(host="127.0.0.1", port=statement_mode_port)
         place = begin(in_autocommit(pooled.render_as_string(hide_password=False)))
-        with pytest.raises(DatabaseAccessError, match="transaction blocks not allowed") as caught:
+        with pytest.raises(DatabaseAccessError, match="cannot be used") as caught:
             flask_dbmigrate.upgrade(lock=lock, wait=0)
         assert caught.value.hint.startswith("Set 'DBMIGRATE_URL' to a way past the pooler, or ")
         assert place.tables(url) == set()

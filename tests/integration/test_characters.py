@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 import json
 from pathlib import Path
 import typing as t
 
 from harness import QuickProject
+from harness import wait_until
 import pytest
 import servers
 import sqlalchemy as sa
@@ -16,6 +18,8 @@ FLY = f"fly {ROCKET}"
 MAKE = "op.create_table('tür', sa.Column('id', sa.Integer, primary_key=True))"
 ADD = f"op.execute('ALTER TABLE tür ADD COLUMN a INTEGER /* {ROCKET} */')"
 FAIL = "op.execute('INSERT INTO missing VALUES (1)')"
+WAITING = """SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"""
 
 
 def begin(folder: Path, url: str) -> QuickProject:
@@ -98,3 +102,29 @@ def test_characters_of_no_database(
     ((message, _, error),) = log(project)
     assert message == FLY
     assert rf"ValueError: \x00\udc80{ROCKET}" in error
+
+
+def test_another_session_executes_what_the_connection_cannot_carry(
+    tmp_path: Path, postgresql_url: str
+) -> None:
+    """A half-applied revision is resumed whatever others execute meanwhile."""
+    project = begin(tmp_path, f"{postgresql_url}?client_encoding=latin1")
+    block = [
+        "with op.get_context().autocommit_block():",
+        "    op.execute('CREATE TABLE t (n int)')",
+    ]
+    write(project, *block, FAIL)
+    project.fails("upgrade", exit_code=4)
+    engine = sa.create_engine(postgresql_url, poolclass=sa.NullPool)
+
+    def wait() -> None:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock(1) /* {ROCKET} */")
+
+    with ThreadPoolExecutor() as pool, engine.connect() as holder:
+        holder.exec_driver_sql("SELECT pg_advisory_lock(1)")
+        waits = pool.submit(wait)
+        wait_until(lambda: project.query(WAITING) == [(1,)])
+        write(project, *block)
+        project.db("upgrade")
+    waits.result()

@@ -66,14 +66,18 @@ class Autocommit:
 
     def _switch(self, level: t.Any) -> None:
         connection: t.Any = self._connection
-        connection.dialect.set_isolation_level(connection.connection.dbapi_connection, level)
+        self._set(connection.connection.dbapi_connection, level)
         options = connection.get_execution_options()
         connection._execution_options = options.union({"isolation_level": level})
 
     def _restore(self, dbapi_connection: t.Any) -> None:
         with suppress(Exception):  # the connection may be lost
             dbapi_connection.rollback()
-            self._connection.dialect.set_isolation_level(dbapi_connection, "AUTOCOMMIT")
+            self._set(dbapi_connection, "AUTOCOMMIT")
+
+    def _set(self, dbapi_connection: t.Any, level: t.Any) -> None:
+        dialect = self._connection.dialect
+        facts_of(dialect.name).set_isolation_level(dialect, dbapi_connection, level)
 
 
 def _is_on(connection: sa.Connection) -> bool:

@@ -127,7 +127,8 @@ def as_row(connection: sa.Connection, entry: t.Any, present: t.Container[str]) -
 
 def _escaped(text: str) -> str:
     """Escape what is in no text of a database: NUL, and halves of characters."""
-    return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
+    escaped = text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
+    return _quoted(escaped) if escaped.startswith('"') else escaped  # or it would be read as quoted
 
 
 def _carries_unicode(connection: sa.Connection) -> bool:

@@ -128,3 +128,12 @@ def test_another_session_executes_what_the_connection_cannot_carry(
         write(project, *block)
         project.db("upgrade")
     waits.result()
+
+
+def test_a_message_in_quotation_marks(tmp_path: Path, sqlite_url: str) -> None:
+    """A text that looks as one that is written for a small connection is in the log as it is."""
+    project = begin(tmp_path, sqlite_url)
+    path = project.revision("aaa")
+    path.write_text(path.read_text().replace('"""revision aaa"""', "'\"fly\"'", 1))
+    project.db("upgrade")
+    assert log(project) == [('"fly"', "ok", "")]

@@ -16,6 +16,7 @@ from .base import as_engine
 from .base import by_key
 from .base import Database
 from .base import default_first
+from .base import explained
 from .base import given_models
 
 
@@ -32,7 +33,8 @@ def databases_of(source: Source) -> tuple[Database, ...]:
     db = source.db
     given = by_key(source.metadata)
     own = getattr(db, "metadatas", {None: getattr(db, "metadata", None)})
-    engines = _engines(db, {None, *own, *given})
+    with explained("of the application"):  # engines may be made now
+        engines = _engines(db, {None, *own, *given})
     found = []
     for key in default_first(engines):
         if (usable := as_engine(engines[key])) is None:

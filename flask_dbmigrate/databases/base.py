@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 import re
@@ -167,12 +169,34 @@ def require_quoted(url: sa.URL, setting: str) -> None:
     :param setting: Where the URL is from.
     :raises ConfigurationError: if one is.
     """
-    if "@" in (url.host or ""):
+    is_cut_off = re.search("@.*/", url.database or "")  # a '/' of the password ends the host, too
+    if url.host and ("@" in url.host or is_cut_off or any("@" in name for name in url.query)):
         raise ConfigurationError(
             f"The password in {setting} has a '@' that is not quoted: what follows it would be "
             "the host.",
             hint="Write it as '%40'.",
         )
+
+
+@contextmanager
+def explained(whose: str) -> Iterator[None]:
+    """Explain why no engine can be made, without what SQLAlchemy quotes: it may be secret.
+
+    :param whose: The end of "the URL ...".
+    :raises ConfigurationError: if none can.
+    """
+    try:
+        yield
+    except (sa.exc.NoSuchModuleError, ImportError) as error:
+        raise ConfigurationError(
+            f"No engine can be made of the URL {whose}: {error}.",
+            hint="Install its driver, or correct it.",
+        ) from error
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigurationError(
+            f"The URL {whose} is not that of a database.",
+            hint="Correct it: 'postgresql://user:password@host/name'.",
+        ) from None
 
 
 def without_secrets(text: str, url: sa.URL) -> str:

@@ -14,6 +14,7 @@ from .base import as_engine
 from .base import by_key
 from .base import Database
 from .base import default_first
+from .base import explained
 from .base import given_models
 from .base import wrong_argument
 
@@ -69,15 +70,5 @@ def engine_made_from(source: Source, key: str | None, url: str | sa.URL) -> sa.E
 
 
 def _made_from(url: str | sa.URL) -> sa.Engine:
-    try:
+    with explained("given for migrations"):
         return sa.create_engine(url, poolclass=sa.NullPool)
-    except (sa.exc.NoSuchModuleError, ImportError) as error:
-        raise ConfigurationError(
-            f"No engine can be made of the URL given for migrations: {error}.",
-            hint="Install its driver, or correct it.",
-        ) from error
-    except (sa.exc.ArgumentError, ValueError):
-        raise ConfigurationError(
-            "The URL given for migrations is not that of a database.",
-            hint="Correct it: 'postgresql://user:password@host/name'.",
-        ) from None  # both may quote a part of it that is secret

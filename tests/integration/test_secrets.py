@@ -11,7 +11,9 @@ import pickle
 import typing as t
 import urllib.parse
 
+from alchemical.flask import Alchemical
 from click.testing import Result
+from flask import Flask
 from harness import Project
 import pytest
 import servers
@@ -218,12 +220,20 @@ WITH_TWO = "s3cr3t-p@ss@host"
 """What comes after the user and the first part of a password that is not quoted."""
 
 
-@pytest.mark.parametrize("given", ["SQLALCHEMY_DATABASE_URI", "DBMIGRATE_URL"])
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ("SQLALCHEMY_DATABASE_URI", f"{WITH_TWO}/shop"),
+        ("SQLALCHEMY_DATABASE_URI", "s3cr3t-p/ss@host/shop"),
+        ("SQLALCHEMY_DATABASE_URI", "s3cr3t-p?ss@host/shop?sslmode=disable"),
+        ("DBMIGRATE_URL", f"{WITH_TWO}/shop"),
+    ],
+)
 def test_password_that_is_not_quoted(
-    make_application: Callable[..., t.Any], log: io.StringIO, given: str
+    make_application: Callable[..., t.Any], log: io.StringIO, given: str, end: str
 ) -> None:
     """A password with a '@' is not shown as the host, and the error says how to write it."""
-    url = f"postgresql+psycopg://user:it@{WITH_TWO}/shop"
+    url = f"postgresql+psycopg://user:it@{end}"
     if given == "DBMIGRATE_URL":
         app = make_application().app
         app.config[given] = url
@@ -251,3 +261,28 @@ def test_url_that_is_no_url(make_application: Callable[..., t.Any], end: str) ->
     assert result.exit_code == 2
     assert "is not that of a database" in result.stderr
     assert_silent(result, end)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("localhost:5432/x", "The URL of the application is not that of a database."),
+        (f"postgresql://user:it@{WITH_TWO}:x/shop", "The URL of the application is not that"),
+        (f"nosuch://user:{SECRET}@host/shop", "No engine can be made of the URL of the app"),
+        (f"oracle+cx_oracle://user:{SECRET}@host/shop", "No module named 'cx_Oracle'"),
+    ],
+)
+def test_url_of_an_object_that_makes_its_engines_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    """An engine that is made when a command asks for it is an error without a traceback, too."""
+    monkeypatch.chdir(tmp_path)
+    app = Flask("late", root_path=str(tmp_path))
+    app.config["ALCHEMICAL_DATABASE_URL"] = url
+    flask_dbmigrate.Migrate(app, Alchemical(app))
+    runner = app.test_cli_runner()
+    runner.invoke(args=["db", "init"])
+    result = runner.invoke(args=["db", "upgrade"])
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert_silent(result, url)

@@ -171,11 +171,14 @@ def connection_error(error: Exception, database: Database) -> DBMigrateError:
     """Say why a connection to a database could not be made."""
     original = getattr(error, "orig", None) or error
     facts = facts_of(database.engine.dialect.name)
+    remedy = facts.remedy_for(original)
+    if was_lost(error) and not remedy:
+        return connection_lost(error, database.key, database.engine)
     url = safe_url(database.engine.url)
     place = f"'{database.key}' ('{url}')"
     said = without_secrets(facts.message(original).rstrip("."), database.engine.url)
     setting = database.setting
-    if remedy := facts.remedy_for(original):
+    if remedy:
         return DatabaseAccessError(
             f"Database {place} cannot be used: {said}.",
             hint=f"{remedy}, or correct {setting}.",

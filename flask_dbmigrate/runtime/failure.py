@@ -218,6 +218,10 @@ def _standing(visits: list[Visit]) -> tuple[str, tuple[str, ...] | None]:
     return sentences, heads
 
 
+def _place_of(error: BaseException) -> traceback.FrameSummary:
+    return traceback.extract_tb(error.__traceback__)[-1]
+
+
 def _said(error: BaseException, visit: Visit | None) -> str:
     """Quote the DBMS's own message, or name the Python error."""
     if isinstance(error, sa.exc.StatementError) and error.orig is not None:
@@ -228,6 +232,8 @@ def _said(error: BaseException, visit: Visit | None) -> str:
     if was_lost(error):
         return "the connection was lost"
     text = words_of(error).rstrip(".")
+    if isinstance(error, ValueError) and _place_of(error).filename == sa.engine.url.__file__:
+        return "a URL is not that of a database"  # what SQLAlchemy quotes may be of its password
     if isinstance(error, RefusedError | NothingDoneError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -349,7 +355,7 @@ def _environment_failed(error: BaseException, recorder: Recorder) -> DBMigrateEr
     if isinstance(error, ImportError | ValueError) and "greenlet" in str(error):
         return lacks_greenlet(words_of(error))  # env.py has an event loop of its own
     if _is_from_run(error, path):
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        place = _place_of(error)
         return MigrationError(
             f"What was to be done could not be done: {_said(error, None)} "
             f"('{shorten(place.filename)}', line {place.lineno}).",

@@ -286,3 +286,13 @@ def test_url_of_an_object_that_makes_its_engines_late(
     assert result.exit_code == 2
     assert said in result.stderr
     assert_silent(result, url)
+
+
+def test_url_of_env_py(new_project: Project) -> None:
+    """An env.py whose URL SQLAlchemy cannot read fails without what SQLAlchemy quotes of it."""
+    url = f"postgresql://user:it@so:{SECRET}/shop"
+    env_py = new_project.folder / "migrations/env.py"
+    env_py.write_text(f"import sqlalchemy\nsqlalchemy.create_engine({url!r})\n")
+    said = new_project.fails("upgrade", exit_code=2)
+    assert "'migrations/env.py' failed in line 2: a URL is not that of a database." in said
+    assert is_silent(said)

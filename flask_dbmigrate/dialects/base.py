@@ -17,6 +17,7 @@ from flask_dbmigrate.wording import quoted
 from flask_dbmigrate.wording import words_of
 
 from .locks import MigrationLock
+from .statements import is_look
 from .statements import Kind
 
 
@@ -232,6 +233,14 @@ class DialectFacts:
         That is looked for only where a statement was in none before.
         """
         return False
+
+    def statements(self, text: str) -> list[str]:
+        """List the statements in a text, as the server finds them; without what they quote."""
+        return [text]
+
+    def is_look(self, text: str) -> bool:
+        """Tell whether a text surely changes nothing, however many statements it is."""
+        return all(map(is_look, self.statements(text)))
 
     def fingerprint(self, connection: sa.Connection, statement: str) -> str:
         """Describe what a statement of the kind ``ALONE`` is going to change.

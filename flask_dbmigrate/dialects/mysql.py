@@ -204,6 +204,9 @@ class MySQL(DialectFacts):
     def kind(self, statement: str) -> Kind:
         return mysql_statements.kind(statement)
 
+    def statements(self, text: str) -> list[str]:
+        return mysql_statements.statements(text)
+
     def fingerprint(self, connection: sa.Connection, statement: str) -> str:
         return mysql_statements.fingerprint(connection, statement)
 

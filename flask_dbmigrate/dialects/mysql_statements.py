@@ -13,8 +13,12 @@ import re
 import sqlalchemy as sa
 
 from .connections import OWN_TEXT
+from .splitting import MYSQL
+from .splitting import MYSQL_WITHOUT_ESCAPES
+from .splitting import split
 from .statements import beginning_with
 from .statements import Kind
+from .statements import kind_of_all
 
 _TRANSACTIONAL = beginning_with(
     r"INSERT|UPDATE|DELETE|REPLACE|SELECT|WITH|VALUES|LOAD\s+DATA|EXPLAIN|SHOW|DESC|DESCRIBE"
@@ -47,6 +51,9 @@ _INVISIBLE = re.compile(
 
 _PROGRAM = beginning_with(r"CALL|BEGIN|IF|CASE|FOR|LOOP|REPEAT|WHILE")
 """One of these may commit some of what it does, and fail then."""
+
+_CALL = beginning_with(r"CALL|BEGIN|IF|CASE|FOR|LOOP|REPEAT|WHILE|EXECUTE")
+"""One of these may do several things, each with a result."""
 
 _TRUNCATE = beginning_with("TRUNCATE")
 _DROP = beginning_with("DROP")
@@ -96,8 +103,17 @@ def _bare(statement: str) -> str:
     return _PREFIX.sub("", _COMMENTS.sub(" ", statement))
 
 
+def statements(text: str) -> list[str]:
+    """List the statements in a text: the most that it may be in some mode of a server."""
+    return max((split(text, hidden) for hidden in (MYSQL, MYSQL_WITHOUT_ESCAPES)), key=len)
+
+
 def kind(statement: str) -> Kind:
     """Tell how a statement takes part in a transaction; of an unknown one, that it commits."""
+    return kind_of_all(map(_kind, statements(statement)))
+
+
+def _kind(statement: str) -> Kind:
     bare = _bare(statement)
     if _BOUND.match(bare) or _SETS_VARIABLE.search(bare):
         return Kind.BOUND
@@ -109,6 +125,11 @@ def kind(statement: str) -> Kind:
         if pattern.match(bare):
             return found
     return Kind.ALONE
+
+
+def has_several_results(text: str) -> bool:
+    """Tell whether a server may answer with more than one result."""
+    return len(statements(text)) > 1 or _CALL.match(_bare(text)) is not None
 
 
 def fingerprint(connection: sa.Connection, statement: str) -> str:

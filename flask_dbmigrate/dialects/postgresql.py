@@ -241,6 +241,9 @@ class PostgreSQL(DialectFacts):
     def needs_autocommit(self, statement: str) -> bool:
         return postgresql_statements.needs_autocommit(statement)
 
+    def statements(self, text: str) -> list[str]:
+        return postgresql_statements.statements(text)
+
     def fingerprint(self, connection: sa.Connection, statement: str) -> str:
         return postgresql_statements.fingerprint(connection, statement)
 

@@ -10,9 +10,12 @@ import re
 import sqlalchemy as sa
 
 from .connections import OWN
+from .splitting import POSTGRESQL
+from .splitting import split
 from .statements import beginning_with
 from .statements import COMMENTS
 from .statements import Kind
+from .statements import kind_of_all
 
 _SESSION = beginning_with(r"SET|RESET|SELECT\s+(?:pg_catalog\.)?set_config\s*\(.*")
 _BOUND = beginning_with(
@@ -77,6 +80,15 @@ _INVALID = "!"
 
 def kind(statement: str) -> Kind:
     """Tell how a statement takes part in a transaction; ``ALONE`` is what is refused in one."""
+    return kind_of_all(map(_kind, statements(statement)))
+
+
+def statements(text: str) -> list[str]:
+    """List the statements in a text."""
+    return split(text, POSTGRESQL)
+
+
+def _kind(statement: str) -> Kind:
     for pattern, found in (
         (_BOUND, Kind.BOUND),
         (_SESSION, Kind.SESSION),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import typing as t
 
 
 class Kind(enum.Enum):
@@ -14,6 +15,8 @@ class Kind(enum.Enum):
     COMMITTING = "ends the transaction before it, and does nothing else"
     ALONE = "cannot be undone: it ends the transaction before it, and is one by itself"
     BOUND = "makes what ends with the session, and may end the transaction before it"
+    MIXED = "are several: some are undone with their transaction, some are about the session"
+    SEVERAL = "are several, of which one may be committed and another not"
 
 
 COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
@@ -26,6 +29,14 @@ def beginning_with(words: str) -> re.Pattern[str]:
     :param words: A regular expression in which case does not matter.
     """
     return re.compile(rf"{COMMENTS}(?:{words})\b", flags=re.IGNORECASE | re.DOTALL)
+
+
+def kind_of_all(kinds: t.Iterable[Kind]) -> Kind:
+    """Tell how statements take part in a transaction that are executed as one text."""
+    found = list(kinds)
+    if len(found) == 1 or set(found) == {Kind.TRANSACTIONAL}:
+        return found[0]
+    return Kind.MIXED if set(found) <= {Kind.TRANSACTIONAL, Kind.SESSION} else Kind.SEVERAL
 
 
 def in_one_line(statement: str) -> str:

@@ -136,6 +136,7 @@ class RunEnvironment(EnvironmentContext):
         with (
             visit.statements.listening(),
             visit.journal_writer.listening(),
+            visit.bypasses.listening(),
             visit.preparation.listening(),
         ):
             super().run_migrations(**kw)

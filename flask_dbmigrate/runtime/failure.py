@@ -171,6 +171,11 @@ def describe_stop(recorder: Recorder) -> str:
 
 def _leftovers(visit: Visit) -> str:
     """Say that a part of a revision may be done, where that is so."""
+    if visit.preparation.is_final:
+        return (
+            " What it has committed on another connection, or with the driver's own, stays, and "
+            "would be done once more."
+        )
     if visit.context.impl.transactional_ddl or visit.context.as_sql or visit.journal_writer.is_on:
         return ""
     name = visit.context.dialect.name

@@ -246,6 +246,8 @@ def _has_happened(context: MigrationContext, last: JournalEntry) -> bool | None:
     """Tell whether the last statement in the journal was executed; None if nobody knows."""
     if last.state == State.FAILED:
         return False
+    if last.state == State.UNKNOWN:
+        return None
     if last.state != State.STARTED:
         return True
     if MASK in last.statement:

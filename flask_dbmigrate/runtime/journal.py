@@ -52,6 +52,9 @@ class State(enum.StrEnum):
     STARTED = "started"
     """It was executed if another one follows; the last one may have been."""
 
+    UNKNOWN = "unknown"
+    """Some of it may have been executed."""
+
     FAILED = "failed"
     """The database has refused it, and nothing of it is done."""
 
@@ -187,15 +190,16 @@ class Journal:
             ``LOCK TABLES``, and after ``SET ROLE`` they may be refused.
         :returns: Whether they are written.
         """
-        self._place()
-        if not self._has_table:
-            self._create()
-        rows = [as_row(self._connection, entry, self._columns) for entry in entries]
         has_savepoint = not is_essential and self._set_savepoint()
+        is_transactional = self._context.impl.transactional_ddl
         try:
+            self._place()
+            if not self._has_table:
+                self._create(survives_rollback=not is_essential)
+            rows = [as_row(self._connection, entry, self._columns) for entry in entries]
             self._execute(self._table.insert().inline(), rows)
-        except sa.exc.DBAPIError:
-            if is_essential:
+        except (sa.exc.DBAPIError, ConfigurationError) as error:
+            if is_essential or (isinstance(error, ConfigurationError) and not is_transactional):
                 raise
             if has_savepoint:  # the script's own work is to stay
                 self._execute_text("ROLLBACK TO SAVEPOINT dbmigrate_journal")
@@ -268,11 +272,15 @@ class Journal:
             self._table = self._table.to_metadata(sa.MetaData(), schema=schema)
         self._is_placed = True
 
-    def _create(self) -> None:
-        """Create the table, where that commits on a connection of its own: here nothing may."""
+    def _create(self, *, survives_rollback: bool) -> None:
+        """Create the table, where that commits on a connection of its own: here nothing may.
+
+        :param survives_rollback: Whether it is to be there if the transaction is rolled back, and
+            the step goes on.
+        """
         connection = self._connection
         try:
-            if self._context.impl.transactional_ddl:
+            if self._context.impl.transactional_ddl and not survives_rollback:
                 self._table.create(connection, checkfirst=True)
             else:
                 with separate_connection(connection.engine) as separate:

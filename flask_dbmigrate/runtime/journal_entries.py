@@ -35,6 +35,7 @@ class StatementDescriber:
     def __init__(
         self, step: MigrationInfo, script: Script, connection: sa.Connection, session: int
     ) -> None:
+        self.text = ""  # of the last operation
         self._connection = connection
         self._globals = vars(script.module)
         self._template = JournalEntry(
@@ -62,7 +63,7 @@ class StatementDescriber:
         if isinstance(construct, sa.ClauseElement):
             construct = construct.compile(dialect=self._connection.dialect)
             parameters = construct.params
-        text = str(construct)
+        self.text = text = str(construct)
         digest = hashlib.sha256(repr((in_one_line(text), parameters, values)).encode())
         return self.of_text(text, digest=digest.hexdigest()[:32])
 

@@ -18,7 +18,6 @@ from flask_dbmigrate import _alembic
 from flask_dbmigrate.dialects import facts_of
 from flask_dbmigrate.dialects import is_autocommit
 from flask_dbmigrate.dialects import is_definition
-from flask_dbmigrate.dialects import is_look
 from flask_dbmigrate.dialects import Kind
 from flask_dbmigrate.dialects import OWN_TEXT
 from flask_dbmigrate.wording import MASK
@@ -27,11 +26,19 @@ from .journal import Journal
 from .journal import JournalEntry
 from .journal import State
 from .journal_entries import StatementDescriber
-from .preparation.base import is_own
 from .repetition import Repetition
 
 BYPASS = "it works through 'op.get_bind()' or a session"
 """Why a revision cannot be resumed that executes statements past the operations."""
+
+_SEVERAL = "it executes several statements at once"
+
+_NOTED_BEFORE = {
+    Kind.BOUND: State.BOUND,
+    Kind.COMMITTING: State.DONE,
+    Kind.SEVERAL: State.UNKNOWN,
+}
+"""What is noted of statements before they are executed, because they may end the transaction."""
 
 
 class JournalWriter:
@@ -61,8 +68,8 @@ class JournalWriter:
         self._journal = journal
         self._tell = tell
         self._has_intercepted = False
-        self._is_running = self._is_inside = False
-        self._thread = threading.get_ident()
+        self._is_running = False
+        self._insider: int | None = None
         self._repetition = Repetition()
         self._kept = 0
         self._is_stale = False
@@ -113,18 +120,15 @@ class JournalWriter:
 
     @contextmanager
     def listening(self) -> t.Iterator[None]:
-        """Notice meanwhile the commits, and the statements that no operation has emitted."""
+        """Notice meanwhile the commits."""
         connection = self._context.connection
         if not self.is_on or connection is None:
             yield
             return
-        engine = connection.engine  # the one of 'db.session', too
-        sa.event.listen(engine, "before_cursor_execute", self._notice)
         sa.event.listen(connection, "commit", self._on_commit)
         try:
             yield
         finally:
-            sa.event.remove(engine, "before_cursor_execute", self._notice)
             sa.event.remove(connection, "commit", self._on_commit)
 
     @contextmanager
@@ -191,17 +195,19 @@ class JournalWriter:
     def _run(self, entry: JournalEntry, execute: _alembic.Execute) -> t.Any:
         """Execute a statement, and note it in the way that suits its kind."""
         autocommits = is_autocommit(self._connection)
-        kind = self._facts.kind(entry.statement)
+        kind = self._facts.kind(self._statements.text)
         if kind is Kind.COMMITTING and autocommits:
             kind = Kind.BOUND  # a transaction that we know nothing of begins or ends
         if kind is Kind.ALONE and (autocommits or not self._context.impl.transactional_ddl):
             return self._alone(entry, execute)
+        if kind in (Kind.MIXED, Kind.SEVERAL):
+            self._obstruct(_SEVERAL, entry.line)
         if kind is Kind.BOUND:
             self._obstruct(f"it needs its session ({entry.statement[:40]})", entry.line)
-        if kind in (Kind.BOUND, Kind.COMMITTING):
-            self._note(entry, state=State.BOUND if kind is Kind.BOUND else State.DONE)
+        if kind in _NOTED_BEFORE:
+            self._note(entry, state=_NOTED_BEFORE[kind])
             self._flush()
-            self._is_ordinary = self._is_ordinary and kind is not Kind.BOUND
+            self._is_ordinary = self._is_ordinary and kind is Kind.COMMITTING
             return execute()
         if autocommits and kind is not Kind.SESSION and not self._obstacle:
             return self._in_transaction(entry, execute)
@@ -275,30 +281,28 @@ class JournalWriter:
 
     @contextmanager
     def _inside(self) -> t.Iterator[None]:
-        """Know what is executed meanwhile for an operation's."""
-        self._is_inside = True
+        """Know what this thread executes meanwhile for an operation's."""
+        before, self._insider = self._insider, threading.get_ident()
         try:
             yield
         finally:
-            self._is_inside = False
+            self._insider = before
 
     def _on_commit(self, connection: sa.Connection) -> None:
         if self._is_running:
             with self._inside():
                 self._flush()
 
-    def _notice(
-        self,
-        connection: sa.Connection,
-        cursor: t.Any,
-        statement: str,
-        parameters: t.Any,
-        context: sa.engine.ExecutionContext | None,
-        *_: t.Any,
-    ) -> None:
-        """Note that a statement goes past the operations: it is executed, whatever is done."""
-        is_ours = self._is_inside or is_own(context) or threading.get_ident() != self._thread
-        if not self._is_running or is_ours:
+    @property
+    def _is_bypass(self) -> bool:
+        return self._is_running and self._insider != threading.get_ident()
+
+    def bypassed(self, statement: str) -> None:
+        """Note a statement that goes past the operations: it is executed, whatever is done.
+
+        It may be for another connection, and comes before it is executed.
+        """
+        if not self._is_bypass:
             return
         with self._inside():
             entry = self._numbered(self._statements.of_text(statement))
@@ -306,7 +310,7 @@ class JournalWriter:
             self._can_resume = False
             if kind is Kind.SESSION:
                 state = State.SESSION
-            elif kind is not Kind.BOUND and is_look(statement):
+            elif kind is not Kind.BOUND and self._facts.is_look(statement):
                 state = State.READ
             else:
                 if kind is Kind.BOUND or not is_definition(statement):
@@ -315,3 +319,16 @@ class JournalWriter:
             self._note(entry, state=state)
             if kind is not Kind.TRANSACTIONAL or is_autocommit(self._connection):
                 self._flush()
+
+    def bypassed_below(self) -> None:
+        """Note that a connection of the driver is asked for: what it executes is not seen."""
+        if not self._is_bypass:
+            return
+        with self._inside():
+            text = "what was executed with the driver's connection"
+            entry = self._numbered(self._statements.of_text(text))
+            self._obstruct("it works with the driver's connection", entry.line)
+            self._repetition.go_beyond(entry)
+            self._note(entry, state=State.UNKNOWN)
+            self._flush()
+            self._is_ordinary = False

@@ -21,6 +21,7 @@ from flask_dbmigrate.databases import key_of
 from flask_dbmigrate.script.functions import require_functions
 from flask_dbmigrate.script.functions import require_nothing_left
 
+from .bypasses import Bypasses
 from .journal import Journal
 from .journal import JournalEntry
 from .journal_writer import JournalWriter
@@ -160,6 +161,7 @@ class Recorder:
             journal,
             journal_writer,
             preparation,
+            Bypasses(None if context.as_sql else context.connection, journal_writer, preparation),
         )
         self.visits.append(visit)
         return visit
@@ -257,6 +259,7 @@ class Recorder:
         check = partial(require_nothing_left, direction_of(step.info))
         _alembic.check_result(step, check)
         _alembic.adapt_function(step, visit.arguments, is_default=visit.bind_key is None)
+        visit.bypasses.before_step(step)
         visit.journal_writer.before_step(step, script)
         visit.preparation.surround(visit.context)
 
@@ -269,6 +272,7 @@ class Recorder:
         visit.steps.append(result)
         self.listener.step_finished(visit.key, result)
         if not _alembic.is_in_transaction(visit.context):
+            visit.preparation.is_final = False
             self._committed(visit)
 
     def all_committed(self) -> None:
@@ -304,7 +308,9 @@ class Recorder:
             return True
         visit = self.visits[-1]
         conflict = visit.preparation.conflict(error)
-        if conflict is None or any(visit.is_half_undone for visit in self.visits):
+        if conflict is None or any(
+            visit.is_half_undone or visit.preparation.is_final for visit in self.visits
+        ):
             return False
         if visit.journal_writer.can_go_on:
             conflict = replace(conflict, is_repeatable=True)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from flask_dbmigrate import _alembic
 from flask_dbmigrate.databases import safe_url
 
+from .bypasses import Bypasses
 from .journal import Journal
 from .journal_writer import JournalWriter
 from .log_writer import LogWriter
@@ -36,6 +37,7 @@ class Visit:
     :param journal: What of a revision was executed that cannot be rolled back.
     :param journal_writer: Writes it.
     :param preparation: What is done to env.py's connection.
+    :param bypasses: Notices what a step does that is no part of its transaction.
     :param before: The heads the database was at when the visit began.
     :param heads: The heads it is at after the steps run so far.
     :param pending: The steps that are to be run, if somebody looked.
@@ -53,6 +55,7 @@ class Visit:
     journal: Journal
     journal_writer: JournalWriter
     preparation: Preparation
+    bypasses: Bypasses
     before: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     steps: list[StepResult] = field(default_factory=list)

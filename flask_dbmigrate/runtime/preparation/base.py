@@ -67,9 +67,15 @@ class Preparation:
     knows_commits = False
     """Whether all that commits on the connection is ours, Alembic's or the revision's."""
 
+    borrowed: t.AbstractSet[sa.PoolProxiedConnection] = frozenset()
+    """What the step has taken out of pools without SQLAlchemy."""
+
     facts = DialectFacts()
     options: t.Mapping[str, t.Any] = {}
     """Options of Alembic's ``configure()`` that it needs."""
+
+    is_final = False
+    """Whether something stays of what is not committed yet, so that it must not be run again."""
 
     def start(self) -> None:
         """Prepare the connection, on which env.py may have begun a transaction."""

@@ -23,14 +23,25 @@ class BlockerWatch(threading.Thread):
     :param engine: The engine of the connection; the watch has one of its own.
     :param session: The number of its session.
     :param interval: How often to look, in seconds.
+    :param own: Tells which sessions are this process's, if nothing but the watch ends a wait for
+        one of them.
     """
 
-    def __init__(self, engine: sa.Engine, session: int, *, interval: float) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        session: int,
+        *,
+        interval: float,
+        own: t.Callable[[], set[int]] | None,
+    ) -> None:
         super().__init__(name="flask_dbmigrate.blockers", daemon=True)
         self.blockers: tuple[Blocker, ...] = ()
+        self.has_cancelled = False
         self._engine = engine
         self._session = session
         self._interval = interval
+        self._own = own
         self._has_ended = threading.Event()
         self.start()
 
@@ -49,22 +60,31 @@ class BlockerWatch(threading.Thread):
         facts = facts_of(connection.dialect.name)
         while not self._has_ended.is_set():
             self.blockers = facts.blockers(connection, self._session) or self.blockers
+            sessions = {blocker.session for blocker in self.blockers}
+            if self._own and sessions and not sessions.isdisjoint(self._own()):
+                self.has_cancelled = True
+                connection.exec_driver_sql(f"SELECT pg_cancel_backend({self._session})")
             connection.rollback()
             self._has_ended.wait(self._interval)
 
 
-def sessions_of_this_process(connection: sa.Connection) -> set[int]:
+def sessions_of_this_process(
+    connection: sa.Connection, borrowed: t.Iterable[sa.PoolProxiedConnection] = ()
+) -> set[int]:
     """Tell which sessions of the server this process holds in open transactions.
 
     Nobody keeps a list of connections, so the garbage collector is asked for them.
 
     :param connection: The one that waits; it does not count.
+    :param borrowed: Others that nobody knows the transactions of.
     """
     facts = facts_of(connection.dialect.name)
     sessions = set()
-    for other in open_connections(connection):
+    others: list[sa.Connection | sa.PoolProxiedConnection] = [*borrowed]
+    for other in (*open_connections(connection), *others):
         with suppress(Exception):  # another thread may close it at this moment
-            sessions.add(facts.session_of(other.connection.driver_connection))
+            found = other.connection if isinstance(other, sa.Connection) else other
+            sessions.add(facts.session_of(found.driver_connection))
     return t.cast(set[int], sessions - {None})
 
 

@@ -17,7 +17,10 @@ from flask_dbmigrate import _alembic
 from flask_dbmigrate.dialects import beginning_with
 from flask_dbmigrate.dialects import Blocker
 from flask_dbmigrate.dialects import facts_of
+from flask_dbmigrate.dialects import Kind
 from flask_dbmigrate.dialects import OWN
+from flask_dbmigrate.dialects.mysql_statements import has_several_results
+from flask_dbmigrate.dialects.mysql_statements import kind
 from flask_dbmigrate.errors import ConfigurationError
 from flask_dbmigrate.runtime.settings import RunSettings
 
@@ -38,7 +41,12 @@ _TEMPORARY = beginning_with(r"(?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?TEMPORARY")
 
 def _commits(statement: str) -> bool:
     """Tell whether what came before a statement is committed, so that it can be run alone."""
-    return DDL.match(statement) is not None and _TEMPORARY.match(statement) is None
+    return _is_ddl(statement) and _TEMPORARY.match(statement) is None
+
+
+def _is_ddl(text: str) -> bool:
+    """Tell whether a text is one statement of DDL."""
+    return DDL.match(text) is not None and kind(text) is not Kind.SEVERAL
 
 
 class _Conflict(Conflict):
@@ -85,6 +93,7 @@ class MySQLTimeouts(Preparation):
         self._housekeeping = Housekeeping(options.get("version_table", "alembic_version"))
         self._is_limited = False
         self._has_intercepted = False
+        self._is_text = False
 
     def start(self) -> None:
         self._autocommit.start()
@@ -99,6 +108,7 @@ class MySQLTimeouts(Preparation):
         fairy._connection_record.finalize_callback.append(self._restore)
         if self._statement_timeout:
             self._set(name, limit)
+        sa.event.listen(self.connection, "after_cursor_execute", self._read_on)
         if self._lock_timeout:
             sa.event.listen(self.connection, "before_cursor_execute", self._before)
 
@@ -118,6 +128,7 @@ class MySQLTimeouts(Preparation):
         return self._blocks.listening()
 
     def finish(self) -> None:
+        sa.event.remove(self.connection, "after_cursor_execute", self._read_on)
         if self._lock_timeout:
             sa.event.remove(self.connection, "before_cursor_execute", self._before)
         self._restore(self.connection.connection)
@@ -141,7 +152,7 @@ class MySQLTimeouts(Preparation):
         """Set the limit for DDL, and take it away for all else: DDL that is done is recorded."""
         if is_own(context):
             return
-        is_limited = bool(DDL.match(statement)) and not self._housekeeping.match(statement)
+        is_limited = _is_ddl(statement) and not self._housekeeping.match(statement)
         if is_limited != self._is_limited:
             self._is_limited = is_limited
             whole_seconds = max(1, round(self._lock_timeout))  # the least that the server takes
@@ -151,6 +162,27 @@ class MySQLTimeouts(Preparation):
             except sa.exc.DBAPIError as error:  # the driver's own tells SQLAlchemy of a lost one
                 raise error.orig or error from None
 
+    def _read_on(
+        self,
+        connection: sa.Connection,
+        cursor: t.Any,
+        statement: str,
+        parameters: t.Any,
+        context: sa.engine.ExecutionContext | None,
+        *_: t.Any,
+    ) -> None:
+        """Read the results after the first one: an error among them is lost with the cursor."""
+        is_read_elsewhere = cursor.description is not None and not self._is_text
+        if is_own(context) or is_read_elsewhere or not has_several_results(statement):
+            return
+        if not connection.dialect.is_async:
+            while cursor.nextset():
+                pass
+            return
+        adapter: t.Any = connection.connection.dbapi_connection
+        while adapter.run_async(lambda _: cursor._cursor.nextset()):  # its own tells nothing
+            pass
+
     def _set(self, name: str, value: t.Any) -> None:
         self.connection.exec_driver_sql(f"SET SESSION {name} = {value}", execution_options=OWN)
 
@@ -158,13 +190,17 @@ class MySQLTimeouts(Preparation):
         self, construct: object, values: object, execute: t.Callable[[], ResultT]
     ) -> ResultT:
         """Execute a statement, again and again if it is DDL and waits for a lock."""
-        while True:
-            try:
-                return execute()
-            except sa.exc.DBAPIError as error:
-                conflict = self._conflict(error)
-                if conflict is None or not self._try_again(conflict):
-                    raise
+        self._is_text = isinstance(construct, str | sa.TextClause)  # nobody reads its rows
+        try:
+            while True:
+                try:
+                    return execute()
+                except sa.exc.DBAPIError as error:
+                    conflict = self._conflict(error)
+                    if conflict is None or not self._try_again(conflict):
+                        raise
+        finally:
+            self._is_text = False
 
     def _conflict(self, error: BaseException) -> Conflict | None:
         if not isinstance(error, sa.exc.DBAPIError) or error.orig is None:

@@ -113,12 +113,14 @@ class PostgreSQLTimeouts(TransactionPerRevision):
             self._is_left_alone = True
         if self._is_left_alone or self._housekeeping.match(statement):
             return
-        is_limited = bool(self._lock_timeout) and DDL.match(statement) is not None
+        is_watched = bool(self._lock_timeout) and DDL.match(statement) is not None
+        is_limited = is_watched and not self.is_final  # or there would be no second try
         if is_limited != self._is_limited:
             self._limit(is_limited)
-        if is_limited:
+        if is_watched:
             interval = self._lock_timeout / _LOOKS_PER_TIMEOUT
-            self._watch = BlockerWatch(connection.engine, self._session, interval=interval)
+            own = None if is_limited else self._own_sessions
+            self._watch = BlockerWatch(connection.engine, self._session, interval=interval, own=own)
 
     def _limit(self, is_limited: bool) -> None:
         expressions = ["pg_backend_pid()", "current_setting('lock_timeout')"]
@@ -155,20 +157,24 @@ class PostgreSQLTimeouts(TransactionPerRevision):
             return f"{block}."
         return f"{block}, or write 'transactional_ddl = False' at the top of the script."
 
+    def _own_sessions(self) -> set[int]:
+        return sessions_of_this_process(self.connection, tuple(self.borrowed))
+
     @property
     def spares_savepoint(self) -> bool:
-        return self.is_per_revision and not self._commits
+        return self.is_per_revision and not self._commits and not self.is_final
 
     def conflict(self, error: BaseException) -> Conflict | None:
         self._end_watch()
-        if not self.has_conflict(error):
+        has_cancelled = self._watch is not None and self._watch.has_cancelled
+        if not has_cancelled and not self.has_conflict(error):
             return None
         blockers = () if self._watch is None else self._watch.end()
-        own = sessions_of_this_process(self.connection) if blockers else set()
+        own = self._own_sessions() if blockers else set()
         return Conflict(
             blockers,
             is_own=any(blocker.session in own for blocker in blockers),
-            is_repeatable=not self.has_committed(error),
+            is_repeatable=not self.is_final and not self.has_committed(error),
         )
 
 

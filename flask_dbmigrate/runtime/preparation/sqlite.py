@@ -134,7 +134,7 @@ class SQLiteTransactions(TransactionPerRevision):
             return None
         return Conflict(
             is_own=bool(open_connections(self.connection)),
-            is_repeatable=not self.has_committed(error),
+            is_repeatable=not self.is_final and not self.has_committed(error),
         )
 
     def hint(self, error: BaseException) -> str:

@@ -6,6 +6,7 @@ Each of them is between two changes of data, which must happen once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 import typing as t
 
 from crashes import CrashPlace
@@ -319,3 +320,39 @@ def test_batch_by_reflection(mysql: Rig) -> None:
         else:
             assert "it works through 'op.get_bind()' or a session" in said
     assert codes == [0] * 4 + [4] * 6
+
+
+ONE_MORE = "UPDATE counter SET n = n + 1"
+SEVERAL = {
+    "mysqlclient": f"{ONE_MORE}; ALTER TABLE t ADD COLUMN a INTEGER; {ONE_MORE}",
+    "psycopg2": f"{ONE_MORE}; COMMIT; {ONE_MORE}",
+}
+
+
+@pytest.mark.parametrize("driver", SEVERAL)
+def test_several_statements_at_once(
+    driver: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    require_driver: t.Callable[[str], None],
+) -> None:
+    """Where one of them commits, what is done of them is never done twice."""
+    require_driver(driver)
+    backend = servers.backend_of(driver)
+    server: servers.Server = request.getfixturevalue(f"{backend}_server")
+    before = MYSQL_BEFORE if backend == "mysql" else POSTGRESQL_BEFORE
+    with server.database(driver) as url:
+        place = CrashPlace(tmp_path, server, url, before)
+        place.write([*sql(SEVERAL[driver]), COUNT, COUNT])
+        with Killer(place.project) as killer:
+            place.begin()
+            whole = killer.run("upgrade")
+            expected = place.state()
+            first = whole.moments.index(f"before {SEVERAL[driver]}") + 1
+            codes = []
+            for number in range(first, first + 5):
+                place.begin()
+                assert killer.run("upgrade", kill=number).code == -9
+                codes.append(place.again()[0])
+                assert codes[-1] == 4 or place.state() == expected
+    assert codes == [0, 4, 4, 4, 4]

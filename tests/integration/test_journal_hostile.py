@@ -362,3 +362,36 @@ def test_what_is_done_while_the_journal_is_locked_is_not_called_undone(
     assert rows(mysql_project) == [(1, 100, None)]
     assert "done       LOCK TABLES t WRITE" in message
     assert "not known  add column 't.a'" in message
+
+
+COUNT = "UPDATE t SET n = n + 1"
+BELOW = {
+    "mysql": [f"driver.cursor().execute({COUNT!r})", "driver.commit()"],
+    "mysql in a thread": [
+        "import threading",
+        "bind = op.get_bind()",
+        f"def work(): bind.connection.cursor().execute({COUNT!r}); bind.connection.commit()",
+        "thread = threading.Thread(target=work)",
+        "thread.start()",
+        "thread.join()",
+    ],
+    "postgresql": [f"driver.cursor().execute({COUNT!r})", "driver.commit()"],
+    "postgresql in a block": [BLOCK, f"    driver.cursor().execute({COUNT!r})"],
+}
+
+
+@pytest.mark.parametrize("how", BELOW)
+def test_what_the_driver_commits_is_never_done_twice(
+    how: str, begin: t.Callable[[str], QuickProject], request: pytest.FixtureRequest
+) -> None:
+    """Nobody sees it, so that it is noted before: a run that is killed then is not resumed."""
+    project = begin(request.getfixturevalue(f"{how.partition(' ')[0]}_url"))
+    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
+    driver = [] if "thread" in how else ["driver = op.get_bind().connection"]
+    project.revision("bbb", "aaa", upgrade=[*driver, *BELOW[how], kill, add("a")])
+    with project.start("upgrade") as process:
+        assert process.wait() == -9
+    message = project.fails("upgrade", exit_code=4)
+    assert "not known  what was executed with the driver's connection (line " in message
+    assert "It cannot be resumed, because it works with the driver's connection (line " in message
+    assert rows(project) == [(1, 101)]

@@ -368,8 +368,8 @@ def test_what_cannot_be_resumed(begin: t.Any, postgresql_url: str) -> None:
     execute(postgresql_url, "CREATE TABLE u (id INTEGER)")
     place = begin(postgresql_url)
     add = "op.add_column('u', sa.Column('a', sa.Integer))"
-    read = "op.get_bind().exec_driver_sql('SELECT 1')"
-    place.revision("bbb", "aaa", upgrade=[read, *CONCURRENTLY, add])
+    insert = "op.get_bind().exec_driver_sql('INSERT INTO t VALUES (1)')"
+    place.revision("bbb", "aaa", upgrade=[insert, *CONCURRENTLY, add])
     witness = Witness()
     with (
         Holder(postgresql_url, "SELECT * FROM u"),

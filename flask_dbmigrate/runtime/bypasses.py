@@ -126,10 +126,10 @@ class Bypasses:
         if not self._concerns(connection) or is_own(context):
             return
         self._journal_writer.bypassed(statement)
-        facts = facts_of(connection.dialect.name)
-        is_harmless = facts.is_look(statement) or facts.kind(statement) is Kind.SESSION
-        if connection is not self._connection and not is_harmless:
-            self._preparation.is_final = True
+        if connection is not self._connection:
+            facts = facts_of(connection.dialect.name)
+            if not facts.is_look(statement) and facts.kind(statement) is not Kind.SESSION:
+                self._preparation.is_final = True
 
     def _concerns(self, owner: object) -> bool:
         """Tell whether it is the revision that uses a connection, an engine or a pool now."""

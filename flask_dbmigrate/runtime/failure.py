@@ -171,16 +171,17 @@ def describe_stop(recorder: Recorder) -> str:
 
 def _leftovers(visit: Visit) -> str:
     """Say that a part of a revision may be done, where that is so."""
+    beside = ""
     if visit.preparation.is_final:
-        return (
+        beside = (
             " What it has committed on another connection, or with the driver's own, stays, and "
             "would be done once more."
         )
     if visit.context.impl.transactional_ddl or visit.context.as_sql or visit.journal_writer.is_on:
-        return ""
+        return beside
     name = visit.context.dialect.name
     return (
-        f" '{name}' commits changes of the schema by itself: what the revision did "
+        f"{beside} '{name}' commits changes of the schema by itself: what the revision did "
         f"before this point {facts_of(name).leftovers}."
     )
 

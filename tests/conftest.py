@@ -24,6 +24,24 @@ import flask_dbmigrate
 from flask_dbmigrate.cli import garbage
 
 CHECKOUT = Path(__file__).parent.parent
+SLOW = {
+    *("compat", "e2e", "packaging"),
+    "integration/test_downgrade_guard.py",
+    "integration/test_foreign_tables.py",
+    "integration/test_half_applied.py",
+    "integration/test_journal_hostile.py",
+    "integration/test_lock_timeouts.py",
+    "integration/test_log.py",
+    "integration/test_main_job.py",
+    "integration/test_memory.py",
+    "integration/test_same_differences.py",
+    "integration/test_several_databases.py",
+    "integration/test_several_migrates.py",
+    "integration/test_waiting.py",
+}
+"""The folders and modules whose tests get the mark ``slow``: without them it takes a minute."""
+EXPENSIVE = ("releases", "replica_url", "read_only_mysql_server", "strict_postgresql_url")
+"""Fixtures of a session or module; where tests run in several processes, one of them has it."""
 DRIVERS = [driver for driver in servers.DRIVERS if driver != "heroku"]
 
 
@@ -40,6 +58,16 @@ def pytest_configure(config: pytest.Config) -> None:
         package = Path(flask_dbmigrate.__file__)
         if CHECKOUT / "flask_dbmigrate" in package.parents:
             raise pytest.UsageError(f"install the package: it is imported from '{package}'")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        path = item.path.relative_to(CHECKOUT / "tests")
+        if SLOW & {path.parts[0], path.as_posix()}:
+            item.add_marker("slow")
+        for name in EXPENSIVE:
+            if isinstance(item, pytest.Function) and name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +161,12 @@ def replica_url(request: pytest.FixtureRequest) -> Iterator[sa.URL]:
 def read_only_mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
     """A MariaDB server with ``read_only``, which does not hold for its administrator."""
     yield from _server(request, lambda folder: servers.own_mysql(folder, "--read-only"))
+
+
+@pytest.fixture(scope="session")
+def own_mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
+    """A MariaDB server for a test that locks all of it."""
+    yield from _server(request, servers.own_mysql)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 import re
 import typing as t
@@ -117,13 +118,29 @@ class Place(Project):
 Opened = tuple[Place, Killer]
 
 
+@contextmanager
+def opened(folder: Path, server: servers.Server, url: str) -> Iterator[Opened]:
+    """Make a project, and start what kills its commands."""
+    place = Place(folder, server, url, str(sa.make_url(url).database))
+    with Killer(place) as killer:
+        yield place, killer
+
+
 @pytest.fixture
 def mysql(tmp_path: Path, mysql_server: servers.MySQL, mysql_url: str) -> Iterator[Opened]:
     """A project on MariaDB."""
-    name = str(sa.make_url(mysql_url).database)
-    place = Place(tmp_path, mysql_server, mysql_url, name)
-    with Killer(place) as killer:
-        yield place, killer
+    with opened(tmp_path, mysql_server, mysql_url) as place_and_killer:
+        yield place_and_killer
+
+
+@pytest.fixture
+def own_mysql(tmp_path: Path, own_mysql_server: servers.MySQL) -> Iterator[Opened]:
+    """A project on a MariaDB server that nobody else uses."""
+    with (
+        own_mysql_server.database("pymysql") as url,
+        opened(tmp_path, own_mysql_server, url) as place_and_killer,
+    ):
+        yield place_and_killer
 
 
 @pytest.fixture
@@ -131,10 +148,8 @@ def postgresql(
     tmp_path: Path, postgresql_server: servers.PostgreSQL, postgresql_url: str
 ) -> Iterator[Opened]:
     """A project on PostgreSQL."""
-    name = str(sa.make_url(postgresql_url).database)
-    place = Place(tmp_path, postgresql_server, postgresql_url, name)
-    with Killer(place) as killer:
-        yield place, killer
+    with opened(tmp_path, postgresql_server, postgresql_url) as place_and_killer:
+        yield place_and_killer
 
 
 def succeeds(killer: Killer, *arguments: str) -> Ended:
@@ -299,9 +314,9 @@ def try_during(place: Place, killer: Killer, block: tuple[str, str], *more: str)
     return tried
 
 
-def test_during_each_statement_on_mysql(mysql: Opened) -> None:
+def test_during_each_statement_on_mysql(own_mysql: Opened) -> None:
     """The server goes on with a statement whose client is gone, and even with its commit."""
-    place, killer = mysql
+    place, killer = own_mysql
     place.revision("bbb", "aaa", upgrade=MIXED)
     admin = place.server.url.render_as_string(hide_password=False)
     tried = try_during(place, killer, (admin, "FLUSH TABLES WITH READ LOCK"), "before COMMIT")

@@ -85,6 +85,7 @@ def environment(more: dict[str, str] | None = None) -> dict[str, str]:
             and name not in ("EDITOR", "VISUAL", "PYTHONDONTWRITEBYTECODE")
         },
         "NO_COLOR": "1",
+        "SSL_CERT_FILE": os.devnull,  # as in this process: no server has a certificate
         **(more or {}),
     }
 

@@ -17,10 +17,10 @@ import os
 from pathlib import Path
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
+import time
 import typing as t
 
 import alembic.command  # noqa: F401
@@ -94,21 +94,25 @@ class Moments:
 
 def start_blocker(url: str, statement: str) -> None:
     """Start a process that holds locks for a while, and wait until it has them, if it gets them."""
-    code = (
-        "import sys, time, sqlalchemy as sa\n"
-        "engine = sa.create_engine(sys.argv[1], poolclass=sa.NullPool)\n"
-        "with engine.connect() as connection:\n"
-        "    print('asks', flush=True)\n"
-        "    connection.exec_driver_sql(sys.argv[2])\n"
-        "    print('ready', flush=True)\n"
-        f"    time.sleep({HELD_FOR})\n"
-    )
-    blocker = subprocess.Popen(
-        [sys.executable, "-c", code, url, statement], stdout=subprocess.PIPE, bufsize=0
-    )
-    assert blocker.stdout is not None
-    assert blocker.stdout.readline() == b"asks\n"
-    select.select([blocker.stdout], [], [], PATIENCE)
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        block(url, statement, writer)
+    assert os.read(reader, 1) == b"a"
+    select.select([reader], [], [], PATIENCE)
+
+
+def block(url: str, statement: str, writer: int) -> t.NoReturn:
+    """Be the process that holds locks; it says that it asks for them, and that it has them."""
+    os.dup2(writer, 0)
+    os.closerange(3, 1000)  # the connections of the process that will be killed
+    try:
+        with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+            os.write(0, b"a")
+            connection.exec_driver_sql(statement)
+            os.write(0, b"h")
+            time.sleep(HELD_FOR)
+    finally:
+        os._exit(0)
 
 
 def run(arguments: list[str], output: Path, moments: Moments) -> None:

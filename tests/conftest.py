@@ -175,6 +175,17 @@ def mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
     yield from _server(request, servers.mysql)
 
 
+@pytest.fixture(scope="session")
+def oracle_mysql_server(request: pytest.FixtureRequest) -> Iterator[servers.MySQL]:
+    """A server of MySQL itself; it cannot be had everywhere, so it is never required."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.oracle_mysql(Path(folder)))
+        except servers.NoServerError as error:
+            pytest.skip(str(error))
+        yield server
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """A new SQLite database, in a file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 import re
 import typing as t
 
@@ -77,6 +78,12 @@ FROM information_schema.processlist
 WHERE db = DATABASE() AND command <> 'Sleep' AND time >= 1 AND id NOT IN (:session, CONNECTION_ID())
 """
 
+_ROLLING_BACK = """
+SELECT 1 FROM information_schema.innodb_trx
+WHERE trx_mysql_thread_id = :session
+AND NOT EXISTS (SELECT 1 FROM information_schema.processlist WHERE id = :session)
+"""
+
 _HAS_TABLE = """
 SELECT 1 FROM information_schema.tables WHERE table_schema = {schema} AND table_name = :name
 """
@@ -147,10 +154,16 @@ class MySQL(DialectFacts):
         return code in _NOT_YET or super().is_transient(error)
 
     def remedy_for(self, error: BaseException) -> str:
+        if (package := _required(error)) is not None:
+            return f"Install the package '{package[1]}', which the driver needs for the password"
+        if error.args[:1] == (2059,):  # CR_AUTH_PLUGIN_CANNOT_LOAD
+            return "Use a driver that knows it"
         is_full = bool(error.args) and error.args[0] in _FULL
         return "Make room on the server's disk" if is_full else ""
 
     def words(self, error: BaseException) -> str:
+        if (package := _required(error)) is not None:
+            return package.string
         if len(error.args) < 2:
             return words_of(error)
         said = str(getattr(error, "msg", None) or error.args[1])
@@ -219,8 +232,15 @@ class MySQL(DialectFacts):
     def executing(
         self, connection: sa.Connection, session: int | None, statement: str
     ) -> Blocker | None:
-        row = connection.execute(sa.text(_EXECUTING), {"session": session or 0}).first()
-        return None if row is None else Blocker(row.id, _described(row))
+        """MySQL does not list a session whose client is gone while it rolls back."""
+        parameters = {"session": session or 0}
+        row = connection.execute(sa.text(_EXECUTING), parameters).first()
+        if row is not None:
+            return Blocker(row.id, _described(row))
+        with suppress(sa.exc.DBAPIError):  # this needs the privilege 'PROCESS'
+            if connection.execute(sa.text(_ROLLING_BACK), parameters).first() is not None:
+                return Blocker(parameters["session"], f"the rollback of connection {session}")
+        return None
 
     def cancellation(self, dbapi_connection: t.Any) -> Cancellation:
         return f"KILL QUERY {self.session_of(driver_connection(dbapi_connection))}"
@@ -253,6 +273,12 @@ class NamedLock:
             return bool(_ask(self.connection, "IS_USED_LOCK(:name) = CONNECTION_ID()", self.name))
         except sa.exc.DBAPIError:
             return False
+
+
+def _required(error: BaseException) -> re.Match[str] | None:
+    """Find which package PyMySQL, aiomysql or asyncmy wants for a way to send the password."""
+    cause = error if isinstance(error, RuntimeError) else error.__cause__
+    return re.match(r"'(\w+)' package is required for .* auth method", str(cause))
 
 
 # MySQL 8.4 Reference Manual, "read_only"; MariaDB Server documentation, "READ_ONLY ADMIN", which

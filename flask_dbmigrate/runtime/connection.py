@@ -54,16 +54,18 @@ def run_separately(engine: sa.Engine, work: t.Callable[[sa.Connection], object])
     asyncio.run(_in_greenlet(connect)) if engine.dialect.is_async else connect()
 
 
-def is_from_driver(error: Exception, engine: sa.Engine) -> bool:
+def is_from_driver(error: BaseException, engine: sa.Engine) -> bool:
     """Tell whether an error comes from the driver.
 
-    SQLAlchemy does not wrap all that asyncpg raises, and pg8000 falls over a missing password.
+    SQLAlchemy does not wrap all that asyncpg raises, pg8000 falls over a missing password, and
+    PyMySQL raises a RuntimeError where it lacks a package.
     """
     driver, module = engine.dialect.driver, type(error).__module__.partition(".")[0]
     return (
         isinstance(error, (sa.exc.DBAPIError, OSError))
         or module == driver
         or (driver == "pg8000" and isinstance(error, AttributeError))
+        or facts_of(engine.dialect.name).remedy_for(error) != ""
     )
 
 
@@ -167,7 +169,7 @@ def connection_lost(error: BaseException, key: str, engine: sa.Engine) -> Databa
     )
 
 
-def connection_error(error: Exception, database: Database) -> DBMigrateError:
+def connection_error(error: BaseException, database: Database) -> DBMigrateError:
     """Say why a connection to a database could not be made."""
     original = getattr(error, "orig", None) or error
     facts = facts_of(database.engine.dialect.name)

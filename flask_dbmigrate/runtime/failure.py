@@ -34,6 +34,7 @@ from flask_dbmigrate.wording import words_of
 
 from .connection import connection_error
 from .connection import connection_lost
+from .connection import is_from_driver
 from .connection import lacks_greenlet
 from .journal import Journal
 from .offline import explain_offline
@@ -91,6 +92,9 @@ def explain_failure(
         )
     if visit is None and (gives_bytes := _gives_bytes(error, state)):
         return gives_bytes
+    for database in databases_of(state.source) if isinstance(error, RuntimeError) else ():
+        if visit is None and is_from_driver(error, database.engine):
+            return connection_error(error, database)
     return _environment_failed(error, recorder)
 
 

@@ -298,6 +298,56 @@ def mysql_cluster(folder: Path, *options: str) -> Cluster:
     return url, lambda: _running(command, port, cwd=folder, **account)
 
 
+MYSQL_ROOT = Path(os.environ.get("DBMIGRATE_TEST_MYSQL_ROOT") or "/var/cache/flask-dbmigrate/mysql")
+"""A folder with a system in which MySQL is installed; ``.ci/run`` makes it."""
+
+
+@contextmanager
+def oracle_mysql(folder: Path) -> Iterator[MySQL]:
+    """Start MySQL itself, which Debian has in 'sid' only: in a root folder of its own.
+
+    What is mounted there is seen by the server's processes alone, and ends with them.
+
+    :param folder: An empty folder for its data.
+    :raises NoServerError: if it is not installed, or may not be started.
+    """
+    if not (MYSQL_ROOT / "usr/sbin/mysqld").exists():
+        raise NoServerError(f"there is no MySQL in '{MYSQL_ROOT}', which '.ci/run' makes as root")
+    unshare = [str(_binary("unshare")), "--mount"]
+    command = [*unshare, "sh", "-ec", _IN_ROOT, "sh", str(MYSQL_ROOT), str(folder)]
+    arguments = ["--no-defaults", "--user=root", "--datadir=/srv/data/data"]
+    initialize = [*command, *arguments, "--initialize-insecure"]
+    done = subprocess.run(initialize, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NoServerError(f"MySQL cannot be started: {done.stderr.strip()[-500:]}")
+    port = free_port()
+    place = [f"--port={port}", "--bind-address=127.0.0.1", "--socket=/srv/data/socket"]
+    with _running([*command, *arguments, *place, *_FRUGAL], port):
+        yield MySQL(sa.URL.create("mysql", "root", None, "127.0.0.1", port, "mysql"))
+
+
+_IN_ROOT = """
+root=$1 folder=$2
+shift 2
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mkdir -p "$root/srv/data"
+mount --bind "$folder" "$root/srv/data"
+exec chroot "$root" mysqld "$@"
+"""
+
+_FRUGAL = (
+    "--mysqlx=OFF",
+    "--secure-file-priv=",
+    "--skip-log-bin",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--max-connections=100",
+    "--table-open-cache=400",
+    "--table-definition-cache=400",
+    "--lock-wait-timeout=30",  # who waits for himself does not wait for ever
+)
+
+
 def is_listening(port: int) -> bool:
     with closing(socket.socket()) as probe:
         probe.settimeout(2)

@@ -138,16 +138,15 @@ HARMLESS = {
 
 
 class Witness(Listener):
-    """Notes each retry, and lets the holder go at the first one."""
+    """Notes each retry, and lets locks go at the first one."""
 
-    def __init__(self, holder: Holder | None) -> None:
-        self.holder = holder
+    def __init__(self, release: Callable[[], None]) -> None:
+        self.release = release
         self.retries: list[Retry] = []
 
     def step_blocked(self, database: str, retry: Retry) -> None:
         self.retries.append(retry)
-        if self.holder is not None:
-            self.holder.release()
+        self.release()
 
 
 class Place(Project):
@@ -159,11 +158,15 @@ class Place(Project):
         self.head: str | None = None
         execute(url, *TABLES, *([FUNCTION] if url.startswith("postgresql") else []))
 
-    def upgrade(self, *lines: str, holder: Holder | None = None, **options: t.Any) -> Witness:
+    def upgrade(
+        self, *lines: str, release: Callable[[], None] = lambda: None, **options: t.Any
+    ) -> Witness:
         """Upgrade by one more revision, with a short limit for DDL."""
         self.write(*lines)
-        witness = Witness(holder)
-        flask_dbmigrate.upgrade(listener=witness, **{"ddl_lock_timeout": 0.2, **options})
+        witness = Witness(release)
+        flask_dbmigrate.upgrade(
+            listener=witness, **{"ddl_lock_timeout": 0.2, "ddl_retries": 2, **options}
+        )
         return witness
 
     def write(self, *lines: str) -> None:
@@ -176,7 +179,7 @@ class Place(Project):
         """Upgrade in vain, and go back: the error, and how often the counter was changed."""
         before = self.counter
         with pytest.raises((MigrationError, HalfAppliedError)) as caught:
-            self.upgrade(*lines, ddl_retries=1)
+            self.upgrade(*lines)
         current_app.extensions["sqlalchemy"].session.remove()
         changed = self.counter - before
         if isinstance(caught.value, HalfAppliedError):
@@ -259,7 +262,7 @@ def test_a_commit_below_sqlalchemy(place: Place) -> None:
 def test_what_is_rolled_back(place: Place, how: str) -> None:
     """One that has only read, or whose changes are rolled back, is run again."""
     with Holder(place.url, WRITE) as writer:
-        witness = place.upgrade(*HARMLESS[how], NOWAIT, holder=writer)
+        witness = place.upgrade(*HARMLESS[how], NOWAIT, release=writer.release)
     assert (len(witness.retries), place.counter) == (1, int(how != "reading"))
 
 
@@ -277,7 +280,7 @@ def test_other_threads(place: Place) -> None:
     current_app.extensions["test"] = (go, done)
     meet = ["go, done = current_app.extensions['test']", "go.set()", "done.wait()"]
     with Holder(place.url, WRITE) as writer:
-        witness = place.upgrade(*meet, NOWAIT, holder=writer)
+        witness = place.upgrade(*meet, NOWAIT, release=writer.release)
     thread.join()
     assert (len(witness.retries), place.counter) == (1, 1)
 
@@ -286,7 +289,7 @@ def test_the_next_revision(place: Place) -> None:
     """Where the revision is committed, the next one is run again."""
     place.upgrade(*ELSEWHERE["session"], *BELOW["commit"])
     with Holder(place.url, WRITE) as writer:
-        witness = place.upgrade(NOWAIT, holder=writer)
+        witness = place.upgrade(NOWAIT, release=writer.release)
     assert (len(witness.retries), place.counter) == (1, 2)
 
 
@@ -334,7 +337,12 @@ def test_sqlite(begin: Callable[[str], Place], sqlite_url: str) -> None:
         current_app.extensions["test"] = lambda: stack.enter_context(read())
         change = f"count(sa.create_engine({other.url!r}, poolclass=sa.NullPool))"
         with pytest.raises(MigrationError, match="is locked"):
-            place.upgrade(change, "op.execute(COUNT)", "current_app.extensions['test']()")
+            place.upgrade(
+                change,
+                "op.execute(COUNT)",
+                "current_app.extensions['test']()",
+                release=stack.close,
+            )
     assert (place.counter, other.counter) == (0, 1)
 
 

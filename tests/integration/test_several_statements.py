@@ -63,7 +63,8 @@ def test_an_error_after_rows(
     with mysql_server.database(driver) as url:
         project = begin(tmp_path, url, "CALL p()")
         execute(url, f"CREATE PROCEDURE p() BEGIN SELECT 1; {COUNT}; {MISSING}; END")
-        assert "missing' doesn't exist" in project.fails("upgrade", exit_code=1)
+        said = project.fails("upgrade", exit_code=1)
+        assert "missing' doesn't exist. The statement was: CALL p()." in said
         assert counter(project) == [(0,)]
 
 

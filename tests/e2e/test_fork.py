@@ -160,6 +160,7 @@ def test_thread_that_is_still_at_work(make_application: t.Any, tmp_path: Path) -
 
     thread = threading.Thread(target=migrate)
     thread.start()
+    wait_until((tmp_path / "running").exists)
     with two.app.app_context(), pytest.raises(LockNotAcquiredError, match="Another thread of this"):
         flask_dbmigrate.upgrade(lock_timeout=0.3)
     (tmp_path / "go").touch()

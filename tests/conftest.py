@@ -26,17 +26,30 @@ from flask_dbmigrate.cli import garbage
 CHECKOUT = Path(__file__).parent.parent
 SLOW = {
     *("compat", "e2e", "packaging"),
+    "integration/test_asyncio.py",
+    "integration/test_autocommit.py",
+    "integration/test_beside_other_runs.py",
+    "integration/test_characters.py",
+    "integration/test_check.py",
     "integration/test_downgrade_guard.py",
+    "integration/test_edited.py",
+    "integration/test_environment.py",
+    "integration/test_error_words.py",
     "integration/test_foreign_tables.py",
     "integration/test_half_applied.py",
     "integration/test_journal_hostile.py",
     "integration/test_lock_timeouts.py",
     "integration/test_log.py",
+    "integration/test_lost_connections.py",
     "integration/test_main_job.py",
     "integration/test_memory.py",
+    "integration/test_own_tables.py",
+    "integration/test_read_only.py",
     "integration/test_same_differences.py",
+    "integration/test_separate_connection.py",
     "integration/test_several_databases.py",
     "integration/test_several_migrates.py",
+    "integration/test_statement_counts.py",
     "integration/test_waiting.py",
 }
 """The folders and modules whose tests get the mark ``slow``: without them it takes a minute."""
@@ -60,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"install the package: it is imported from '{package}'")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         path = item.path.relative_to(CHECKOUT / "tests")

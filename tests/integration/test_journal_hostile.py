@@ -218,7 +218,7 @@ def test_a_table_whose_name_contains_the_password_is_not_looked_up(
     project = begin(url.render_as_string(hide_password=False))
     project.query("CREATE TABLE user_data (id INTEGER)")
     index = execute("CREATE INDEX i ON user_data (id)")
-    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
+    kill = "import os, sys; 'pytest' in sys.modules or os.kill(os.getpid(), 9)"
     project.revision("bbb", "aaa", upgrade=[index, kill])
     with project.start("upgrade") as process:
         assert process.wait() == -9
@@ -367,6 +367,11 @@ def test_what_is_done_while_the_journal_is_locked_is_not_called_undone(
 COUNT = "UPDATE t SET n = n + 1"
 BELOW = {
     "mysql": [f"driver.cursor().execute({COUNT!r})", "driver.commit()"],
+    "mysql after a rollback": [
+        "driver.rollback()",
+        f"driver.cursor().execute({COUNT!r})",
+        "driver.commit()",
+    ],
     "mysql in a thread": [
         "import threading",
         "bind = op.get_bind()",

@@ -218,7 +218,7 @@ def test_a_table_whose_name_contains_the_password_is_not_looked_up(
     project = begin(url.render_as_string(hide_password=False))
     project.query("CREATE TABLE user_data (id INTEGER)")
     index = execute("CREATE INDEX i ON user_data (id)")
-    kill = "import os, sys; 'pytest' in sys.modules or os.kill(os.getpid(), 9)"
+    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
     project.revision("bbb", "aaa", upgrade=[index, kill])
     with project.start("upgrade") as process:
         assert process.wait() == -9
@@ -391,7 +391,7 @@ def test_what_the_driver_commits_is_never_done_twice(
 ) -> None:
     """Nobody sees it, so that it is noted before: a run that is killed then is not resumed."""
     project = begin(request.getfixturevalue(f"{how.partition(' ')[0]}_url"))
-    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
+    kill = "import os, sys; 'pytest' in sys.modules or os.kill(os.getpid(), 9)"
     driver = [] if "thread" in how else ["driver = op.get_bind().connection"]
     project.revision("bbb", "aaa", upgrade=[*driver, *BELOW[how], kill, add("a")])
     with project.start("upgrade") as process:

@@ -228,6 +228,9 @@ sys.meta_path.insert(0, Missing())
 """
 
 
+@pytest.mark.skipif(
+    sa.__version__.startswith("2.0."), reason="brings greenlet, or makes no engine of asyncio"
+)
 @pytest.mark.parametrize("env_py", [None, OWN_LOOP], ids=["ours", "own loop"])
 def test_without_greenlet(tmp_path: Path, env_py: str | None) -> None:
     """SQLAlchemy needs it for asyncio, and does not always bring it; nothing else does."""

@@ -331,6 +331,4 @@ class JournalWriter:
             self._repetition.go_beyond(entry)
             self._note(entry, state=State.UNKNOWN)
             self._flush()
-            if not self._context.impl.transactional_ddl:  # or the driver could roll the note back
-                self._own("COMMIT")
             self._is_ordinary = False

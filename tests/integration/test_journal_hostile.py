@@ -367,11 +367,6 @@ def test_what_is_done_while_the_journal_is_locked_is_not_called_undone(
 COUNT = "UPDATE t SET n = n + 1"
 BELOW = {
     "mysql": [f"driver.cursor().execute({COUNT!r})", "driver.commit()"],
-    "mysql after a rollback": [
-        "driver.rollback()",
-        f"driver.cursor().execute({COUNT!r})",
-        "driver.commit()",
-    ],
     "mysql in a thread": [
         "import threading",
         "bind = op.get_bind()",

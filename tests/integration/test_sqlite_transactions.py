@@ -388,12 +388,12 @@ def test_what_cannot_run_in_a_transaction(begin: Begin, statement: str) -> None:
 
 
 def settings(engine: sa.Engine) -> tuple[t.Any, ...]:
-    """The driver's connection, and what decides about its transactions."""
+    """What of the pool's connection decides about its transactions."""
     with engine.connect() as connection:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
         foreign_keys = connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
-        return raw, raw.isolation_level, getattr(raw, "autocommit", None), foreign_keys
+        return raw.isolation_level, getattr(raw, "autocommit", None), foreign_keys
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def settings(engine: sa.Engine) -> tuple[t.Any, ...]:
 def test_application_gets_its_connection_back(
     begin: Begin, environment: str, mode: dict[str, t.Any]
 ) -> None:
-    """After a run, also one that failed, the pool's connection is as the application made it."""
+    """After a run, also one that failed, the pool's connection is as the application makes it."""
     place = begin(environment=environment, connect_args=mode)
     before = settings(place.engine)
     place.revision(

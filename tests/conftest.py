@@ -53,7 +53,10 @@ SLOW = {
     "integration/test_waiting.py",
 }
 """The folders and modules whose tests get the mark ``slow``: without them it takes a minute."""
-EXPENSIVE = ("releases", "replica_url", "read_only_mysql_server", "strict_postgresql_url")
+EXPENSIVE = (
+    *("releases", "replica_url", "strict_postgresql_url"),
+    *("read_only_mysql_server", "oracle_mysql_server"),
+)
 """Fixtures of a session or module; where tests run in several processes, one of them has it."""
 DRIVERS = [driver for driver in servers.DRIVERS if driver != "heroku"]
 
